@@ -1,0 +1,89 @@
+"""What an empty round costs: 4 KB of parameters down to every worker and up again, against bare grpc.aio streams.
+
+Both sides run in the same layout, one after the other, in the same run: the coordinator in one process, the workers'
+streams spread over two others.
+
+    python benchmarks/round_trip.py [--rounds 300] [--workers 2,8,32,128] [--json]
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from floors import Peers, aio_round_trips, spread
+from noop import Measured, host_workers, in_process, noop_rounds, register
+
+from gradloom.memory import tune_malloc
+
+PAYLOAD = 4096
+PROCESSES = 2
+
+
+def ours(n_workers: int, rounds: int, warmup: int) -> Measured:
+    tune_malloc()
+    register()
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(
+            noop_rounds(
+                Path(folder),
+                lambda address: Peers(host_workers, spread(n_workers, PROCESSES), address),
+                n_workers,
+                PAYLOAD,
+                rounds,
+                warmup,
+            )
+        )
+
+
+def floor(n_workers: int, rounds: int, warmup: int) -> list[float]:
+    tune_malloc()
+    return asyncio.run(aio_round_trips(n_workers, PAYLOAD, rounds, warmup, PROCESSES))
+
+
+def p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98]
+
+
+def measure(n_workers: int, rounds: int) -> dict[str, Any]:
+    warmup = max(20, rounds // 10)
+    bare = in_process(floor, n_workers, rounds, warmup)
+    own = in_process(ours, n_workers, rounds, warmup)
+    median, bare_median = statistics.median(own.seconds), statistics.median(bare)
+    return {
+        "workers": n_workers,
+        "median_ms": 1e3 * median,
+        "p99_ms": 1e3 * p99(own.seconds),
+        "floor_median_ms": 1e3 * bare_median,
+        "floor_p99_ms": 1e3 * p99(bare),
+        "ratio": median / bare_median,
+        "own_share": max(0.0, 1 - bare_median / median),
+        "coordinator_cpu_ms": 1e3 * own.cpu_seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--workers", default="2,8,32,128")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = [measure(int(n), options.rounds) for n in options.workers.split(",")]
+    if options.json:
+        print(json.dumps(rows))
+        return
+    print(
+        f"{'workers':>8}{'median ms':>11}{'p99 ms':>9}{'floor ms':>10}{'ratio':>7}{'own share':>11}{'cpu ms':>8}"
+    )
+    for row in rows:
+        print(
+            f"{row['workers']:>8}{row['median_ms']:>11.2f}{row['p99_ms']:>9.2f}{row['floor_median_ms']:>10.2f}"
+            f"{row['ratio']:>7.2f}{row['own_share']:>11.0%}{row['coordinator_cpu_ms']:>8.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

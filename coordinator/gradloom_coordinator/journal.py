@@ -1,0 +1,57 @@
+"""The events of one job, numbered without gaps, for anybody who watches: pushed, and resumable from any number."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from gradloom.errors import EventsGone
+from gradloom.jobs import JobEvent, JobHappening, StateChanged
+
+MAX_EVENTS = 100_000
+"""Kept for each job; the oldest go first."""
+
+
+class Journal:
+    """What has happened to one job."""
+
+    def __init__(self) -> None:
+        self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS)
+        self._last = 0
+        self._news = asyncio.Event()
+
+    def add(self, at: float, what: JobHappening) -> None:
+        """Note an event and wake the watchers."""
+        self._last += 1
+        self._events.append(JobEvent(self._last, at, what))
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def follow(self, after_sequence: int) -> AsyncIterator[JobEvent]:
+        """Events from the one after ``after_sequence``, as they happen, up to the one of a final state.
+
+        0 = from the oldest that is kept. Raises EventsGone if later ones that were asked for are no longer kept.
+        """
+        while True:
+            news = self._news
+            for event in self._after(after_sequence):
+                after_sequence = event.sequence
+                yield event
+                if isinstance(event.what, StateChanged) and event.what.state.final:
+                    return
+            if self._closed and after_sequence >= self._last:
+                return
+            if news is self._news:
+                await news.wait()
+
+    @property
+    def _closed(self) -> bool:
+        last = self._events[-1].what if self._events else None
+        return isinstance(last, StateChanged) and last.state.final
+
+    def _after(self, sequence: int) -> list[JobEvent]:
+        if not self._events or sequence >= self._last:
+            return []
+        first = self._events[0].sequence
+        if 0 < sequence < first - 1:
+            raise EventsGone(f"events before {first} are no longer kept; the last is {self._last}")
+        return [event for event in self._events if event.sequence > sequence]

@@ -1,0 +1,21 @@
+"""Placement policies: pure functions from shards and workers to a plan, with its reason. One file each."""
+
+from collections.abc import Mapping
+
+from gradloom.errors import InvalidInput
+from gradloom_coordinator.policies.balanced import balanced
+from gradloom_coordinator.policies.placement import Placement, Policy, WorkerSpeed
+from gradloom_coordinator.policies.round_robin import round_robin
+
+DEFAULT_POLICY = "balanced"
+POLICIES: Mapping[str, Policy] = {"balanced": balanced, "round_robin": round_robin}
+
+
+def policy_named(name: str) -> str:
+    """The name of a policy; empty = the default. Raises InvalidInput for an unknown one."""
+    if name and name not in POLICIES:
+        raise InvalidInput.unknown_name("placement", name, POLICIES)
+    return name or DEFAULT_POLICY
+
+
+__all__ = ["DEFAULT_POLICY", "POLICIES", "Placement", "Policy", "WorkerSpeed", "policy_named"]

@@ -1,0 +1,198 @@
+"""One job as the edge holds it: its record for people, and its arrays while it runs."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gradloom.algorithms.algorithm import Progress
+from gradloom.jobs import JobState, JobView, RoundCompleted, WorkerShare
+from gradloom.specs import JobSpec
+from gradloom.steps import Step
+from gradloom.streams import Transfer
+from gradloom.v1 import worker_pb2
+from gradloom.wire.bundles import bundle_of, encode
+from gradloom.wire.data import preparation_to_proto, source_to_proto, split_to_proto
+from gradloom.wire.frames import INITIAL_CREDIT, SharedFrames
+from gradloom.wire.steps import step_to_proto
+from gradloom_coordinator.collector import Collector
+from gradloom_coordinator.events import JobId
+from gradloom_coordinator.journal import Journal
+from gradloom_coordinator.state import Job
+from gradloom_coordinator.training import Training
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """A round's message, serialized once for all workers."""
+
+    round: int
+    compute: bytes
+    """A CoordinatorMessage whose Compute holds the bundle; a worker's own tasks are appended to it, since
+    protobuf merges the fields of concatenated messages."""
+    frames: SharedFrames | None
+    """None where the bundle rides inline."""
+    byte_length: int
+
+    def transfer(self, job: JobId) -> Transfer | None:
+        """The frames for one worker, if there are any; the frames themselves are shared."""
+        if self.frames is None:
+            return None
+        frames = self.frames
+        return Transfer(job, frames.transfer_id, frames.receiver(), len(frames), INITIAL_CREDIT)
+
+
+@dataclass(slots=True)
+class JobRun:
+    """One job, from its submission to long after its end."""
+
+    job_id: JobId
+    spec: JobSpec
+    journal: Journal
+    created_at: float
+    state: JobState = JobState.QUEUED
+    reason: str = ""
+    started: float | None = None
+    """Monotonic; when it left the queue."""
+    ended: float | None = None
+    training: Training | None = None
+    """None before planning and after the end."""
+    broadcast: Broadcast | None = None
+    collector: Collector | None = None
+    round: int = 0
+    round_opened: float = 0.0
+    rows: int = 0
+    n_shards: int = 0
+    progress: Progress | None = None
+    train_rows_done: int = 0
+    train_seconds: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
+    parameters_sha256: str = ""
+    model_path: Path | None = None
+    retries: int = 0
+    shares: tuple[WorkerShare, ...] = ()
+
+    def prepare_round(self, transfer_id: int, now: float) -> None:
+        """Serialize the next round's message and make room for its sum."""
+        assert self.training is not None
+        self.round += 1
+        self.round_opened = now
+        encoded = encode(self.training.message())
+        bundle = bundle_of(encoded, transfer_id)
+        compute = worker_pb2.Compute(job_id=self.job_id, round=self.round, broadcast=bundle)
+        self.broadcast = Broadcast(
+            round=self.round,
+            compute=worker_pb2.CoordinatorMessage(compute=compute).SerializeToString(),
+            frames=None if encoded.fits_inline else SharedFrames(transfer_id, encoded.buffers),
+            byte_length=encoded.byte_length,
+        )
+        self.collector = Collector(len(self.training.manifest.shards), self.training.merge)
+
+    def close_round(self, now: float, workers: int) -> RoundCompleted | None:
+        """Take in the sum of the round; what to tell people after a round of training. Raises GradloomError."""
+        assert self.training is not None
+        assert self.collector is not None
+        step = self.training.step
+        # the frames go before the update makes new parameters
+        collector, self.collector, self.broadcast = self.collector, None, None
+        progress = self.training.advance(collector.total())
+        if step is not Step.TRAIN or progress is None:
+            return None
+        return self._completed(progress, now - self.round_opened, workers)
+
+    def _completed(self, progress: Progress, seconds: float, workers: int) -> RoundCompleted:
+        assert self.training is not None
+        assert self.training.schema is not None
+        rows = self.training.schema.train_rows
+        self.progress = progress
+        self.train_seconds += seconds
+        self.train_rows_done += rows
+        left = 0 if self.training.ended_because else progress.max_iterations - progress.iteration
+        return RoundCompleted(
+            round=progress.iteration,
+            max_rounds=progress.max_iterations,
+            loss=progress.loss,
+            gradient_norm=progress.gradient_norm,
+            validation_loss=progress.validation_loss,
+            learning_rate=progress.learning_rate,
+            seconds=seconds,
+            rows_per_second=rows / max(seconds, 1e-9),
+            workers=workers,
+            eta_seconds=left * self.train_seconds / max(progress.iteration, 1),
+        )
+
+    def setup_message(self) -> bytes:
+        """What workers need to know before the first round of the present step."""
+        assert self.training is not None
+        training = self.training
+        if training.step is Step.PROFILE:
+            preparation = split_to_proto(training.split)
+        else:
+            assert training.schema is not None
+            preparation = preparation_to_proto(training.schema.preparation)
+        setup = worker_pb2.Setup(
+            job_id=self.job_id,
+            step=step_to_proto(training.step),
+            algorithm=self.spec.algorithm,
+            algorithm_version=training.algorithm.version,
+            settings=self.spec.settings,
+            source=source_to_proto(training.manifest),
+            n_shards=len(training.manifest.shards),
+            preparation=preparation,
+        )
+        return worker_pb2.CoordinatorMessage(setup=setup).SerializeToString()
+
+    @property
+    def heavy(self) -> bool:
+        """Whether an update takes long enough to be kept off the event loop."""
+        return self.broadcast is not None and self.broadcast.byte_length > 256 * 1024
+
+    def release(self) -> None:
+        """Forget the arrays; the record stays."""
+        self.training = None
+        self.broadcast = None
+        self.collector = None
+
+    def watch(self, job: Job, now: float, connected: frozenset[str]) -> None:
+        """Copy from the scheduler what people want to see."""
+        seconds = max(now - (self.started if self.started is not None else now), 1e-9)
+        self.retries = job.retries
+        placed = job.placement.shards if job.placement is not None else {}
+        names = sorted(set(job.shares) | set(placed), key=_natural)
+        self.shares = tuple(
+            WorkerShare(
+                worker=name,
+                shards=len(placed.get(name, ())),
+                rows=job.share(name).rows,
+                busy_fraction=min(1.0, job.share(name).compute_s / seconds),
+                retries=job.share(name).retries,
+                present=name in connected,
+            )
+            for name in names
+        )
+
+    def view(self, now: float) -> JobView:
+        """The job as people see it."""
+        progress = self.progress
+        end = self.ended if self.ended is not None else now
+        return JobView(
+            job_id=self.job_id,
+            spec=self.spec,
+            state=self.state,
+            reason=self.reason,
+            created_at=self.created_at,
+            rounds=progress.iteration if progress else 0,
+            max_rounds=progress.max_iterations if progress else 0,
+            loss=progress.loss if progress else None,
+            scores=self.scores,
+            seconds=end - self.started if self.started is not None else 0.0,
+            rows_per_second=self.train_rows_done / self.train_seconds if self.train_seconds else 0.0,
+            rows=self.rows,
+            shards=self.n_shards,
+            retries=self.retries,
+            parameters_sha256=self.parameters_sha256,
+            workers=self.shares,
+        )
+
+
+def _natural(name: str) -> tuple[str, int]:
+    head, _, number = name.rpartition("-")
+    return (head, int(number)) if number.isdigit() else (name, 0)

@@ -1,0 +1,325 @@
+"""gRPC in, calls on the Coordinator out. Methods here only translate: messages, errors, streams."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+from grpc_status import rpc_status
+
+from gradloom import __version__
+from gradloom.algorithms import describe, names
+from gradloom.canonical import Range
+from gradloom.errors import GradloomError, NotFound, Unavailable, VersionMismatch, WireError
+from gradloom.jobs import RetryReason
+from gradloom.status import to_status
+from gradloom.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    worker_pb2,
+)
+from gradloom.wire import PROTOCOL_VERSION
+from gradloom.wire.bundles import decode_inline
+from gradloom.wire.frames import FrameKind, credit_frame, parse_frame, refusal_frame
+from gradloom.wire.jobs import (
+    algorithm_to_proto,
+    event_to_proto,
+    job_spec_from_proto,
+    job_to_proto,
+    worker_to_proto,
+)
+from gradloom.wire.steps import failure_from_proto
+from gradloom_coordinator.events import PartialOffered, TaskFailed, TaskRef
+from gradloom_coordinator.links import Incoming, WorkerLink
+from gradloom_coordinator.runtime import Coordinator
+
+log = logging.getLogger(__name__)
+
+HELLO_TIMEOUT_S = 10.0
+MODEL_CHUNK_BYTES = 1024 * 1024
+CREDIT_BATCH = 4
+"""Frames that are granted together."""
+
+Context = Any  # grpc.aio.ServicerContext, which has no types
+R = TypeVar("R")
+
+
+async def refuse(context: Context, error: GradloomError) -> None:
+    """End a call with the error's status and details."""
+    await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def answering_errors(
+    method: Callable[[Any, Any, Context], Awaitable[R]],
+) -> Callable[[Any, Any, Context], Awaitable[R]]:
+    """Turn a GradloomError of a unary method into its gRPC status."""
+
+    @functools.wraps(method)
+    async def wrapper(self: Any, request: Any, context: Context) -> R:
+        try:
+            return await method(self, request, context)
+        except GradloomError as error:
+            await refuse(context, error)
+        raise AssertionError("abort does not return")
+
+    return wrapper
+
+
+class JobServicer(job_service_pb2_grpc.JobServiceServicer):
+    """What people do with jobs."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    @answering_errors
+    async def SubmitJob(
+        self,
+        request: job_service_pb2.SubmitJobRequest,
+        context: Context,
+    ) -> job_service_pb2.SubmitJobResponse:
+        view = self._coordinator.submit(job_spec_from_proto(request.spec), request.client_token)
+        return job_service_pb2.SubmitJobResponse(job=job_to_proto(view))
+
+    @answering_errors
+    async def GetJob(
+        self,
+        request: job_service_pb2.GetJobRequest,
+        context: Context,
+    ) -> job_service_pb2.GetJobResponse:
+        view = self._coordinator.view(self._coordinator.run_named(request.job_id))
+        return job_service_pb2.GetJobResponse(job=job_to_proto(view))
+
+    @answering_errors
+    async def ListJobs(
+        self,
+        request: job_service_pb2.ListJobsRequest,
+        context: Context,
+    ) -> job_service_pb2.ListJobsResponse:
+        runs = reversed(self._coordinator.runs.values())
+        return job_service_pb2.ListJobsResponse(
+            jobs=[job_to_proto(self._coordinator.view(run)) for run in runs]
+        )
+
+    async def WatchJob(
+        self, request: job_service_pb2.WatchJobRequest, context: Context
+    ) -> AsyncIterator[job_service_pb2.WatchJobResponse]:
+        try:
+            run = self._coordinator.run_named(request.job_id)
+            async for event in run.journal.follow(request.after_sequence):
+                yield job_service_pb2.WatchJobResponse(event=event_to_proto(event))
+        except GradloomError as error:
+            await refuse(context, error)
+
+    @answering_errors
+    async def CancelJob(
+        self,
+        request: job_service_pb2.CancelJobRequest,
+        context: Context,
+    ) -> job_service_pb2.CancelJobResponse:
+        view = self._coordinator.cancel(request.job_id, request.reason)
+        return job_service_pb2.CancelJobResponse(job=job_to_proto(view))
+
+    async def GetModel(
+        self, request: job_service_pb2.GetModelRequest, context: Context
+    ) -> AsyncIterator[job_service_pb2.GetModelResponse]:
+        try:
+            content = await asyncio.to_thread(self._coordinator.model_path(request.job_id).read_bytes)
+        except GradloomError as error:
+            await refuse(context, error)
+            return
+        except OSError as error:
+            await refuse(context, NotFound(f"the model file of job {request.job_id} can't be read: {error}"))
+            return
+        for offset in range(0, len(content), MODEL_CHUNK_BYTES):
+            yield job_service_pb2.GetModelResponse(chunk=content[offset : offset + MODEL_CHUNK_BYTES])
+
+    @answering_errors
+    async def ListAlgorithms(
+        self,
+        request: job_service_pb2.ListAlgorithmsRequest,
+        context: Context,
+    ) -> job_service_pb2.ListAlgorithmsResponse:
+        found = [algorithm_to_proto(describe(name)) for name in names()]
+        return job_service_pb2.ListAlgorithmsResponse(algorithms=found)
+
+
+class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
+    """What operators do with the cluster."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    @answering_errors
+    async def ListWorkers(
+        self,
+        request: cluster_service_pb2.ListWorkersRequest,
+        context: Context,
+    ) -> cluster_service_pb2.ListWorkersResponse:
+        workers = [worker_to_proto(view) for view in self._coordinator.workers()]
+        return cluster_service_pb2.ListWorkersResponse(workers=workers, version=__version__)
+
+
+class WorkerServicer:
+    """The two streams of each worker. Registered by hand: what we write is bytes that were serialized once."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The service as gRPC wants it."""
+        return grpc.method_handlers_generic_handler(
+            "gradloom.v1.WorkerService",
+            {
+                "Session": grpc.stream_stream_rpc_method_handler(
+                    self.session, request_deserializer=worker_pb2.WorkerMessage.FromString
+                ),
+                "Bulk": grpc.stream_stream_rpc_method_handler(self.bulk),
+            },
+        )
+
+    # ---- the typed session
+
+    async def session(self, requests: object, context: Context) -> None:
+        """One worker, from Hello to its end."""
+        try:
+            link = self._coordinator.join(await _hello(context))
+        except GradloomError as error:
+            await refuse(context, error)
+            return
+        goodbye, detail = False, "its session broke off"
+        writer = asyncio.create_task(link.session.drain_to(context.write))
+        reader = asyncio.create_task(self._read_session(link, context))
+        closing = asyncio.create_task(link.closing.wait())
+        try:
+            await asyncio.wait((writer, reader, closing), return_when=asyncio.FIRST_COMPLETED)
+            if closing.done():
+                detail = link.close_reason
+            elif reader.done() and reader.exception() is None:
+                goodbye, detail = reader.result()
+        finally:
+            for task in (writer, reader, closing):
+                task.cancel()
+            self._coordinator.leave(link, detail, goodbye=goodbye)
+            link.close(detail)
+
+    async def _read_session(self, link: WorkerLink, context: Context) -> tuple[bool, str]:
+        while True:
+            message = await context.read()
+            if message is grpc.aio.EOF:
+                return False, "its session ended"
+            match message.WhichOneof("kind"):
+                case "partial":
+                    self._partial(link, message.partial)
+                case "heartbeat":
+                    self._coordinator.heartbeat(link)
+                case "failed":
+                    self._failed(link, message.failed)
+                case "goodbye":
+                    return True, message.goodbye.reason
+                case kind:
+                    log.warning("worker %s sent %s, which is not expected here", link.worker, kind)
+
+    def _partial(self, link: WorkerLink, partial: worker_pb2.Partial) -> None:
+        task = _task(partial.task)
+        if partial.bundle.WhichOneof("carrier") == "transfer_id":
+            link.incoming[partial.bundle.transfer_id] = Incoming(task, partial)
+            self._coordinator.dispatch(PartialOffered(link.worker, task))
+            return
+        try:
+            tensors = decode_inline(partial.bundle)
+        except WireError as error:
+            self._coordinator.dispatch(TaskFailed(link.worker, task, RetryReason.CHECKSUM, error.message))
+            return
+        self._coordinator.arrived(link, task, partial, tensors)
+
+    def _failed(self, link: WorkerLink, failed: worker_pb2.TaskFailed) -> None:
+        reason = failure_from_proto(failed.reason)
+        if failed.detail:
+            log.info(
+                "worker %s, shards %d-%d:\n%s", link.worker, failed.task.lo, failed.task.hi - 1, failed.detail
+            )
+        self._coordinator.dispatch(TaskFailed(link.worker, _task(failed.task), reason, failed.message))
+
+    # ---- the raw bulk stream
+
+    async def bulk(self, requests: object, context: Context) -> None:
+        """Frames of one worker, until its session ends."""
+        metadata = dict(context.invocation_metadata() or ())
+        link = self._coordinator.link_with_token(str(metadata.get("gradloom-session", "")))
+        if link is None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "gradloom-session: no such session")
+            return
+        writer = asyncio.create_task(link.bulk.drain_to(context.write))
+        reader = asyncio.create_task(self._read_bulk(link, context))
+        closing = asyncio.create_task(link.closing.wait())
+        try:
+            await asyncio.wait((writer, reader, closing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            broken = next((t.exception() for t in (writer, reader) if t.done() and not t.cancelled()), None)
+            for task in (writer, reader, closing):
+                task.cancel()
+            link.close(f"its bulk stream broke: {broken}" if broken else "its bulk stream ended")
+
+    async def _read_bulk(self, link: WorkerLink, context: Context) -> None:
+        consumed: dict[int, int] = {}
+        while (message := await context.read()) is not grpc.aio.EOF:
+            try:
+                frame = parse_frame(message)
+            except WireError as error:
+                self._damaged(link, error)
+                continue
+            if frame.kind is FrameKind.CREDIT:
+                link.bulk.grant(frame.transfer_id, frame.granted)
+                continue
+            incoming = link.incoming.get(frame.transfer_id)
+            if incoming is None or incoming.upload is None or frame.kind is not FrameKind.DATA:
+                continue  # refused meanwhile
+            try:
+                complete = incoming.upload.add(frame)
+            except WireError as error:
+                self._damaged(link, error)
+                continue
+            if complete:
+                consumed.pop(frame.transfer_id, None)
+                del link.incoming[frame.transfer_id]
+                self._coordinator.arrived(link, incoming.task, incoming.partial, incoming.upload.whole())
+                continue
+            self._return_credit(link, frame.transfer_id, consumed)
+
+    def _return_credit(self, link: WorkerLink, transfer_id: int, consumed: dict[int, int]) -> None:
+        consumed[transfer_id] = consumed.get(transfer_id, 0) + 1
+        if consumed[transfer_id] == CREDIT_BATCH:
+            link.bulk.control(credit_frame(transfer_id, consumed.pop(transfer_id)))
+
+    def _damaged(self, link: WorkerLink, error: WireError) -> None:
+        """A frame that can't be trusted names no transfer that can: everything under way is tried again."""
+        for transfer_id, incoming in list(link.incoming.items()):
+            if incoming.upload is not None:
+                del link.incoming[transfer_id]
+                link.bulk.control(refusal_frame(transfer_id))
+                failed = TaskFailed(link.worker, incoming.task, RetryReason.CHECKSUM, error.message)
+                self._coordinator.dispatch(failed)
+
+
+async def _hello(context: Context) -> worker_pb2.Hello:
+    try:
+        message = await asyncio.wait_for(context.read(), HELLO_TIMEOUT_S)
+    except TimeoutError:
+        raise Unavailable(f"no Hello within {HELLO_TIMEOUT_S:g} s") from None
+    if message is grpc.aio.EOF or message.WhichOneof("kind") != "hello":
+        raise VersionMismatch("the first message of a session must be Hello")
+    hello: worker_pb2.Hello = message.hello
+    if hello.protocol_version != PROTOCOL_VERSION:
+        raise VersionMismatch(
+            f"protocol_version: the worker speaks {hello.protocol_version}, "
+            f"the coordinator {PROTOCOL_VERSION}; install the same gradloom on both"
+        )
+    return hello
+
+
+def _task(key: worker_pb2.TaskKey) -> TaskRef:
+    return TaskRef(key.job_id, key.round, Range(key.lo, key.hi), key.attempt)

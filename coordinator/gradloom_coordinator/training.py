@@ -1,0 +1,82 @@
+"""One job's steps from the first look at its data to the model. No I/O and no clock: totals in, messages out."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradloom.algorithms.algorithm import Algorithm, Progress
+from gradloom.data.manifest import Manifest
+from gradloom.data.preparation import Split
+from gradloom.data.profile_schema import schema_from_profile
+from gradloom.models import Model
+from gradloom.schema import Schema
+from gradloom.steps import Merge, Step, merge_of
+from gradloom.tensors import Tensors
+
+
+@dataclass(slots=True)
+class Training:
+    """Profile the data, train until the algorithm is done, assess the solution on the held-out rows.
+
+    Each round: send ``message()``, sum the partials with ``merge``, hand the total to ``advance``.
+    """
+
+    algorithm: Algorithm[Any]
+    manifest: Manifest
+    split: Split
+    step: Step = Step.PROFILE
+    schema: Schema | None = None
+    model: Model | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    ended_because: str = ""
+    finished: bool = False
+    _state: Any = None
+
+    @property
+    def merge(self) -> Merge:
+        """How two partials of the present step become one."""
+        return merge_of(self.step, self.algorithm)
+
+    def message(self) -> Tensors:
+        """What every worker needs to know for the next round."""
+        match self.step:
+            case Step.PROFILE:
+                return {}
+            case Step.TRAIN:
+                return self.algorithm.broadcast(self._state)
+            case Step.ASSESS:
+                return self.algorithm.solution(self._state)
+
+    def advance(self, total: Tensors) -> Progress | None:
+        """Take in the sum of a round; progress after a round of training. Raises GradloomError if it can't go on."""
+        match self.step:
+            case Step.PROFILE:
+                self._start(total)
+                return None
+            case Step.TRAIN:
+                self._state = self.algorithm.update(self._state, total)
+                progress = self.algorithm.progress(self._state)
+                self._stop_training_when_done()
+                return progress
+            case Step.ASSESS:
+                self.scores = self.algorithm.scores(total)
+                self.finished = True
+                return None
+
+    def _start(self, total: Tensors) -> None:
+        needs = self.algorithm.needs
+        self.schema = schema_from_profile(total, self.manifest.columns, needs, self.split)
+        self._state = self.algorithm.start(self.schema)
+        self.step = Step.TRAIN
+        self._stop_training_when_done()
+
+    def _stop_training_when_done(self) -> None:
+        reason = self.algorithm.done(self._state)
+        if reason is None:
+            return
+        assert self.schema is not None
+        self.ended_because = reason
+        self.model = self.algorithm.finish(self._state)
+        if self.schema.test_rows:
+            self.step = Step.ASSESS
+        else:
+            self.finished = True

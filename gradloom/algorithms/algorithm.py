@@ -1,0 +1,124 @@
+"""The one shape of every algorithm: a loop of broadcast, map, merge, update.
+
+::
+
+    state = algorithm.start(schema)
+    while algorithm.done(state) is None:
+        message  = algorithm.broadcast(state)                 # coordinator -> workers, once a round
+        partials = [algorithm.map(shard, message) ...]        # worker, one per shard
+        total    = algorithm.merge(left, right) ...           # over the canonical tree
+        state    = algorithm.update(state, total)             # coordinator
+    model = algorithm.finish(state)
+
+Rules that the contract suite tests: ``map`` returns SUMS over rows, never means, so that unequal shards weigh
+right; it works on a shard of no rows; ``merge`` is associative up to rounding; nothing here does I/O, reads a
+clock or draws from a global random generator; ``state`` is a frozen value.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from gradloom.data.shard import Rows, Shard
+from gradloom.models import Model
+from gradloom.schema import Schema
+from gradloom.tensors import Tensors
+
+S = TypeVar("S")
+Task = Literal["regression", "binary", "multiclass"]
+
+
+class Settings(BaseModel):
+    """Settings of an algorithm: typed, bounded, described; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """How an algorithm wants its rows prepared."""
+
+    task: Task
+    dtype: Literal["float32", "float64"]
+    standardize: bool
+    """Subtract each column's mean over the train rows and divide by its standard deviation."""
+    validation_fraction: float = 0.0
+    class_weight: str = ""
+    """``""`` = 1 for all, ``balanced`` = n / (K n_k), or ``label:weight,label:weight``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a job stands after a round; None where the algorithm has no such number."""
+
+    iteration: int
+    """Updates done."""
+    max_iterations: int
+    loss: float | None = None
+    gradient_norm: float | None = None
+    validation_loss: float | None = None
+    learning_rate: float | None = None
+
+
+class Algorithm(Protocol[S]):
+    """One algorithm with its settings. ``S`` is its state, a frozen value."""
+
+    @property
+    def name(self) -> str:
+        """As it is registered."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the same input would give other bits; both sides must agree on it."""
+        ...
+
+    @property
+    def needs(self) -> Needs:
+        """How rows are prepared before ``map`` sees them."""
+        ...
+
+    def start(self, schema: Schema) -> S:
+        """The state before the first round. Raises InvalidInput if the data does not suit the settings."""
+        ...
+
+    def broadcast(self, state: S) -> Tensors:
+        """What every worker needs to know this round."""
+        ...
+
+    def map(self, shard: Shard, message: Tensors) -> Tensors:
+        """The partial of one shard: sums over its rows."""
+        ...
+
+    def merge(self, left: Tensors, right: Tensors) -> Tensors:
+        """Two partials into one. ``sum_tensors`` itself lets large partials be added chunk by chunk."""
+        ...
+
+    def update(self, state: S, total: Tensors) -> S:
+        """The next state from the sum over all shards."""
+        ...
+
+    def done(self, state: S) -> str | None:
+        """Why no further round is needed, in words; None while one is."""
+        ...
+
+    def finish(self, state: S) -> Model:
+        """The trained model."""
+        ...
+
+    def progress(self, state: S) -> Progress:
+        """The numbers that people watch."""
+        ...
+
+    def solution(self, state: S) -> Tensors:
+        """The answer so far, as ``assess`` needs it."""
+        ...
+
+    def assess(self, rows: Rows, solution: Tensors) -> Tensors:
+        """Metric sums of the solution over held-out rows; merged with ``sum_tensors``."""
+        ...
+
+    def scores(self, total: Tensors) -> dict[str, float]:
+        """Named scores from the merged metric sums, e.g. ``accuracy``, ``log_loss``, ``r2``, ``rmse``."""
+        ...

@@ -1,0 +1,274 @@
+"""Linear models: an objective, an optimizer and an L2 penalty, composed into one algorithm.
+
+    minimise over w, b:   1/W sum_i s_i loss(y_i, x_i w + b)  +  l2/2 |w|^2,        W = sum_i s_i
+
+Workers know only the objective: they return sums of loss and gradient over their rows. The penalty, the division
+by W and the optimizer are the coordinator's. Parameters are float64 everywhere; a worker casts them to the dtype
+of its rows. Nothing here loops over rows.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf, isfinite, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradloom.algorithms.algorithm import Needs, Progress, Task
+from gradloom.algorithms.linear_settings import ClassifierSettings, LinearSettings
+from gradloom.data.preparation import aligned_empty
+from gradloom.data.shard import Rows, Shard
+from gradloom.errors import InvalidInput, JobFailed
+from gradloom.models import Model, probabilities
+from gradloom.objectives import Objective
+from gradloom.optimizers import Adam, AnyOptimizer, GradientDescent, Lbfgs, Momentum, OptimizerState
+from gradloom.rng import shuffled_rows
+from gradloom.schema import Schema
+from gradloom.scores import classification_scores, classification_sums, regression_scores, regression_sums
+from gradloom.tensors import Tensors, sum_tensors
+
+Vector = NDArray[np.float64]
+DEFAULT_LEARNING_RATE = 0.01
+LOSS_NOISE = {"float32": 1e-6, "float64": 1e-14}
+"""Relative error of a loss that was computed from rows of this dtype."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearState:
+    """Where the training stands."""
+
+    schema: Schema
+    optimizer: OptimizerState
+    round: int = 0
+    loss: float | None = None
+    """At the point of the last round, penalty included."""
+    first_gradient_norm: float = inf
+    validation_loss: float | None = None
+    best_validation_loss: float = inf
+    best_parameters: Vector | None = None
+    """The point with the best validation loss; kept only with ``patience``."""
+    rounds_without_better: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModel:
+    """One linear model with its settings; a value that coordinator and workers build alike."""
+
+    name: str
+    version: int
+    task: Task
+    objective: Objective
+    settings: LinearSettings
+
+    @property
+    def needs(self) -> Needs:
+        """How rows are prepared."""
+        s = self.settings
+        class_weight = s.class_weight if isinstance(s, ClassifierSettings) else ""
+        return Needs(self.task, s.dtype, s.standardize, s.validation_fraction, class_weight)
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def start(self, schema: Schema) -> LinearState:
+        """All parameters zero. Raises InvalidInput if the classes of the data do not suit the task."""
+        allowed = {"regression": (0, 0), "binary": (2, 2), "multiclass": (2, inf)}[self.task]
+        if not allowed[0] <= schema.n_classes <= allowed[1]:
+            raise InvalidInput(
+                schema.target, f"has {schema.n_classes} classes, which {self.name} can't learn"
+            )
+        size = schema.n_features * self._outputs(schema) + self._outputs(schema) * self.settings.fit_intercept
+        return LinearState(schema, self._optimizer(schema).init(np.zeros(size)))
+
+    def broadcast(self, state: LinearState) -> Tensors:
+        """coefficients (d,) or (d, K), intercept () or (K,), round (): all float64."""
+        coefficients, intercept = self._unpack(state.optimizer.point, state.schema)
+        return {"coefficients": coefficients, "intercept": intercept, "round": np.asarray(float(state.round))}
+
+    def map(self, shard: Shard, message: Tensors) -> Tensors:
+        """Sums over the shard's rows, all float64.
+
+        loss, weight, rows (), gradient (d,) or (d, K), intercept_gradient () or (K,) over the train rows or this
+        round's batch of them; validation_loss, validation_weight () over the validation rows.
+        """
+        w, b = message["coefficients"], message["intercept"]
+        train, held = self._batch(shard, int(message["round"])), shard.validation
+        sums = self.objective.sums(train.X, train.y, train.weight, w, b)
+        validation_loss, validation_weight = self.objective.loss(held.X, held.y, held.weight, w, b)
+        return {
+            "loss": np.asarray(sums.loss),
+            "weight": np.asarray(sums.weight),
+            "rows": np.asarray(float(len(train))),
+            "gradient": sums.coefficients,
+            "intercept_gradient": sums.intercept,
+            "validation_loss": np.asarray(validation_loss),
+            "validation_weight": np.asarray(validation_weight),
+        }
+
+    merge = staticmethod(sum_tensors)
+
+    def update(self, state: LinearState, total: Tensors) -> LinearState:
+        """One evaluation goes into the optimizer. Raises JobFailed if it is not finite: the training diverged."""
+        loss, gradient = self._penalised(state, total)
+        optimizer = self._optimizer(state.schema)
+        stepped = optimizer.update(state.optimizer, loss, gradient)
+        first = stepped.gradient_norm if state.round == 0 else state.first_gradient_norm
+        after = replace(state, optimizer=stepped, round=state.round + 1, loss=loss, first_gradient_norm=first)
+        return self._validated(after, state.optimizer.point, total)
+
+    def done(self, state: LinearState) -> str | None:
+        """Converged, stalled, out of patience, or out of rounds."""
+        s, stepped = self.settings, state.optimizer
+        full_pass = s.batch_size == 0  # the gradient of one batch says little about convergence
+        if state.round == 0:
+            return None
+        if full_pass and stepped.gradient_norm <= s.tolerance * state.first_gradient_norm:
+            return f"converged: the gradient is at most {s.tolerance:g} of what it was at first"
+        if stepped.stalled is not None:
+            return f"converged: {stepped.stalled}"
+        if s.patience and state.rounds_without_better >= s.patience:
+            return f"no better validation loss in {s.patience} rounds"
+        if state.round >= s.max_rounds:
+            return f"max_rounds = {s.max_rounds} reached"
+        return None
+
+    def finish(self, state: LinearState) -> Model:
+        """The model on raw columns: x w' + b' = ((x - center) / scale) w + b."""
+        schema, preparation = state.schema, state.schema.preparation
+        coefficients, intercept = self._unpack(self._solution(state), schema)
+        if preparation.scale:
+            coefficients = (coefficients.T / np.asarray(preparation.scale)).T
+        if preparation.center:
+            intercept = intercept - np.asarray(preparation.center) @ coefficients
+        return Model(
+            algorithm=self.name,
+            version=self.version,
+            features=schema.features,
+            target=schema.target,
+            classes=schema.classes,
+            coefficients=np.ascontiguousarray(coefficients),
+            intercept=np.asarray(intercept),
+            settings=self.settings.model_dump(),
+            metadata={
+                "train_rows": schema.train_rows,
+                "train_weight": schema.train_weight,
+                "rounds": state.round,
+                "stopped": self.done(state) or "stopped early",
+            },
+        )
+
+    def progress(self, state: LinearState) -> Progress:
+        """Loss of the last round, penalty included, and the gradient's largest entry."""
+        seen = state.round > 0
+        return Progress(
+            iteration=state.round,
+            max_iterations=self.settings.max_rounds,
+            loss=state.loss,
+            gradient_norm=state.optimizer.gradient_norm if seen else None,
+            validation_loss=state.validation_loss,
+            learning_rate=state.optimizer.learning_rate,
+        )
+
+    # --- held-out rows -------------------------------------------------------------------------------------------
+
+    def solution(self, state: LinearState) -> Tensors:
+        """coefficients and intercept of the best answer so far, on the columns that workers hold."""
+        coefficients, intercept = self._unpack(self._solution(state), state.schema)
+        return {"coefficients": coefficients, "intercept": intercept}
+
+    def assess(self, rows: Rows, solution: Tensors) -> Tensors:
+        """Metric sums of the solution; see ``gradloom.scores``."""
+        z = rows.X @ solution["coefficients"] + solution["intercept"]
+        if self.task == "regression":
+            return regression_sums(rows.y, z, rows.weight, center=float(solution["intercept"]))
+        return classification_sums(rows.y, probabilities(z), rows.weight)
+
+    def scores(self, total: Tensors) -> dict[str, float]:
+        """accuracy, log_loss and roc_auc, or r2, rmse and mae."""
+        return regression_scores(total) if self.task == "regression" else classification_scores(total)
+
+    # --- parts ---------------------------------------------------------------------------------------------------
+
+    def _outputs(self, schema: Schema) -> int:
+        return schema.n_classes if self.task == "multiclass" else 1
+
+    def _unpack(self, parameters: Vector, schema: Schema) -> tuple[Vector, Vector]:
+        """The flat vector as coefficients and intercept; the intercept comes last, or not at all."""
+        outputs = (self._outputs(schema),) if self.task == "multiclass" else ()
+        size = schema.n_features * prod(outputs)
+        coefficients = parameters[:size].reshape(schema.n_features, *outputs)
+        if not self.settings.fit_intercept:
+            return coefficients, np.zeros(outputs)
+        return coefficients, parameters[size:].reshape(outputs)
+
+    def _batch(self, shard: Shard, round_: int) -> Rows:
+        """The train rows of this round: all, or the next batch of a permutation that is new in every epoch."""
+        rows, size = shard.train, self.settings.batch_size
+        if size == 0 or size >= len(rows):
+            return rows
+        epoch, step = divmod(round_, -(-len(rows) // size))
+        order = shuffled_rows(self.settings.seed, shard.index, epoch, len(rows))
+        chosen = order[step * size : (step + 1) * size]
+        X = aligned_empty((len(chosen), rows.X.shape[1]), rows.X.dtype)
+        np.take(rows.X, chosen, axis=0, out=X)
+        return Rows(X, rows.y[chosen], None if rows.weight is None else rows.weight[chosen])
+
+    def _penalised(self, state: LinearState, total: Tensors) -> tuple[float, Vector]:
+        weight, l2 = float(total["weight"]), self.settings.l2
+        if weight <= 0:
+            raise JobFailed(
+                f"no row of round {state.round} has a weight above 0; a larger batch_size may hold some"
+            )
+        coefficients, _ = self._unpack(state.optimizer.point, state.schema)
+        parts = [(total["gradient"] / weight + l2 * coefficients).ravel()]
+        if self.settings.fit_intercept:
+            parts.append((total["intercept_gradient"] / weight).ravel())
+        gradient = np.concatenate(parts)
+        loss = float(total["loss"]) / weight + 0.5 * l2 * float(np.vdot(coefficients, coefficients))
+        if not (isfinite(loss) and np.isfinite(gradient).all()):
+            raise JobFailed(f"the loss of round {state.round} is not a finite number: {self._cure(state)}")
+        return loss, gradient
+
+    def _cure(self, state: LinearState) -> str:
+        rate = state.optimizer.learning_rate
+        if rate is not None:
+            return f"the training diverged; a learning_rate smaller than {rate:g} is needed"
+        return "the values of the data are too large; try standardize=true, dtype=float64"
+
+    def _validated(self, state: LinearState, point: Vector, total: Tensors) -> LinearState:
+        weight = float(total["validation_weight"])
+        if weight <= 0:
+            return state
+        loss = float(total["validation_loss"]) / weight
+        state = replace(state, validation_loss=loss)
+        if not self.settings.patience:
+            return state
+        if loss < state.best_validation_loss:
+            return replace(state, best_validation_loss=loss, best_parameters=point, rounds_without_better=0)
+        return replace(state, rounds_without_better=state.rounds_without_better + 1)
+
+    def _solution(self, state: LinearState) -> Vector:
+        return state.optimizer.solution if state.best_parameters is None else state.best_parameters
+
+    def _optimizer(self, schema: Schema) -> AnyOptimizer:
+        s = self.settings
+        match s.optimizer:
+            case "lbfgs":
+                return Lbfgs(noise=LOSS_NOISE[s.dtype])
+            case "gradient_descent":
+                return GradientDescent(self._learning_rate(schema))
+            case "momentum":
+                return Momentum(self._learning_rate(schema), s.momentum, s.nesterov)
+            case "adam":
+                return Adam(s.learning_rate or DEFAULT_LEARNING_RATE, s.beta1, s.beta2, s.epsilon)
+
+    def _learning_rate(self, schema: Schema) -> float:
+        """The one that was set, else 1/L.
+
+        On d standardised columns and an intercept the Hessian's largest eigenvalue is at most its trace,
+        L <= curvature (d + 1) + l2: a step of 1/L never raises the loss. (Unequal weights may stretch that bound.)
+        """
+        s = self.settings
+        if s.learning_rate is not None:
+            return s.learning_rate
+        if not s.standardize:
+            return DEFAULT_LEARNING_RATE
+        return 1.0 / (self.objective.curvature * (schema.n_features + 1) + s.l2)

@@ -1,0 +1,77 @@
+"""The algorithms by name: one line each. Building one reads its settings from text and refuses what is wrong."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from gradloom.algorithms.algorithm import Algorithm, Settings
+from gradloom.errors import Conflict, InvalidInput
+from gradloom.jobs import AlgorithmDescription
+
+T = TypeVar("T", bound=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    version: int
+    summary: str
+    settings: type[Settings]
+    make: Callable[[Any], Algorithm[Any]]
+
+
+_ENTRIES: dict[str, _Entry] = {}
+
+
+def register(
+    name: str, *, version: int, summary: str, settings: type[T], make: Callable[[T], Algorithm[Any]]
+) -> None:
+    """Make an algorithm known. Raises Conflict if the name is taken."""
+    if name in _ENTRIES:
+        raise Conflict(f"an algorithm named {name!r} is registered already")
+    _ENTRIES[name] = _Entry(version, summary, settings, make)
+
+
+def names() -> tuple[str, ...]:
+    """Names of all algorithms, sorted."""
+    return tuple(sorted(_ENTRIES))
+
+
+def build(name: str, settings: Mapping[str, object] | None = None) -> Algorithm[Any]:
+    """The algorithm with its settings, given as text (``"0.1"``, ``"true"``, ``"none"``) or as Python scalars.
+
+    Raises InvalidInput for an unknown algorithm or setting, with the nearest known name, and for a value that is
+    not allowed, with what is.
+    """
+    entry = _entry(name)
+    given = dict(settings or {})
+    for setting in given:
+        if setting not in entry.settings.model_fields:
+            raise InvalidInput.unknown_name("setting", setting, entry.settings.model_fields)
+    try:
+        return entry.make(entry.settings(**given))
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
+def describe(name: str) -> AlgorithmDescription:
+    """What the algorithm is, with the JSON Schema of its settings. Raises InvalidInput for an unknown name."""
+    entry = _entry(name)
+    schema = json.dumps(entry.settings.model_json_schema())
+    return AlgorithmDescription(name, entry.version, entry.summary, schema)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        raise InvalidInput.unknown_name("algorithm", name, _ENTRIES)
+    return _ENTRIES[name]
+
+
+def _refusal(error: ValidationError) -> InvalidInput:
+    """The first complaint as one sentence; pydantic's begin with "Input should"."""
+    first = error.errors(include_url=False)[0]
+    setting = str(first["loc"][0]) if first["loc"] else "settings"
+    rule = str(first["msg"]).replace("Input should", "it should", 1)
+    return InvalidInput(setting, f"{first['input']!r} is not allowed; {rule}")

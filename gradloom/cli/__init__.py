@@ -1,0 +1,30 @@
+"""The ``gradloom`` command.
+
+Results go to stdout, progress and everything else that is said goes to stderr; with ``--json`` stdout holds one
+JSON object (a list for the commands that list) and nothing else. Exit statuses:
+
+======  ==================================================================
+status  meaning
+======  ==================================================================
+0       done
+1       the job failed, or the cluster refused for its present state
+2       bad input: a wrong option, value, file or column
+3       the cluster can't be reached, or could not be started
+4       no such job or file
+5       the job was cancelled
+130     interrupted by Ctrl-C
+======  ==================================================================
+
+Nothing heavy is imported before a command needs it, so that ``gradloom --help`` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; ``arguments`` default to those of the process."""
+    from gradloom.cli.app import app
+    from gradloom.cli.refusals import run
+
+    return run(app, list(sys.argv[1:] if arguments is None else arguments))

@@ -1,0 +1,315 @@
+"""The commands and their options. Each one translates its words and hands over; nothing is decided here.
+
+Only typer is imported at the top: a command imports what it needs when it runs.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradloom.settings import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    from gradloom.jobs import AlgorithmDescription
+
+EPILOG = (
+    "Exit status: 0 done; 1 the job failed, or the cluster refused; 2 bad input; 3 the cluster can't be reached; "
+    "4 not found; 5 the job was cancelled; 130 interrupted. GRADLOOM_DEBUG=1 shows tracebacks."
+)
+DEFAULT_CLUSTER = f"localhost:{DEFAULT_PORT}"
+
+app = typer.Typer(
+    help="Train models on data that is spread over many machines.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON on stdout, and nothing else.")]
+Cluster = Annotated[
+    str,
+    typer.Option("--cluster", metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="The running cluster."),
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")]
+Data = Annotated[
+    list[str],
+    typer.Option(metavar="URI", help="File, glob or folder, local or s3://, gs://, ...; may be repeated."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="parquet, csv, npy, npz or svmlight; by the file name if not given."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def gradloom(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Train models on data that is spread over many machines."""
+    if version:
+        import gradloom as package
+        from gradloom.cli.output import write_line
+
+        write_line(f"gradloom {package.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def up(
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes; as many as cores, at most 4.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port for clients and workers; 0 = any free one.")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Keeps jobs and logs; a temporary folder if not given.")
+    ] = None,
+    metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 = any free one.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run a cluster on this machine until Ctrl-C."""
+    from gradloom.cli import serving
+    from gradloom.cli.training import default_workers
+    from gradloom.local import LocalCluster
+
+    count = default_workers() if workers is None else workers
+    cluster = LocalCluster(count, port=port, host=host, data_dir=data_dir, metrics_port=metrics_port)
+    serving.up(cluster, as_json=as_json)
+
+
+@app.command()
+def train(
+    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="See: gradloom algorithms.")],
+    data: Data,
+    target: Annotated[
+        str, typer.Option(metavar="COLUMN", help="What to learn; npz and svmlight carry it.")
+    ] = "",
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of a cluster of its own; as many as cores, at most 4.")
+    ] = None,
+    features: Annotated[
+        str, typer.Option(metavar="A,B,C", help="Columns to learn from; all others if empty.")
+    ] = "",
+    weight: Annotated[str, typer.Option(metavar="COLUMN", help="Weight of each row; 1 if not given.")] = "",
+    data_format: Format = None,
+    shards: Annotated[int, typer.Option(help="Number of shards; 0 = by the size of the data.")] = 0,
+    test_fraction: Annotated[float, typer.Option(help="Share of the rows held out for the scores.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides which rows are held out.")] = 0,
+    placement: Annotated[
+        str, typer.Option(help="balanced or round_robin; the cluster's default if empty.")
+    ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the algorithm; may be repeated."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="A running cluster, not one of its own."
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch/--detach", help="Follow the job to its end, or leave it to the cluster.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the model.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model: on a cluster of its own, or with --cluster on a running one."""
+    from gradloom.cli import training
+
+    spec = training.spec_of(
+        algorithm,
+        data,
+        target=target,
+        features=features,
+        weight=weight,
+        data_format=data_format or "",
+        shards=shards,
+        test_fraction=test_fraction,
+        seed=seed,
+        placement=placement,
+        settings=settings or [],
+    )
+    where = training.Where(cluster or None, workers, detach=not watch)
+    training.train(spec, where, out, as_json=as_json)
+
+
+@app.command()
+def jobs(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
+    """List the jobs of a cluster, the newest first."""
+    from gradloom.cli import views
+    from gradloom.cli.output import results, write_json
+    from gradloom.client import Client
+
+    with Client(cluster) as client:
+        found = client.jobs()
+    if as_json:
+        write_json([views.job_values(view) for view in found])
+    else:
+        results().print(views.jobs_table(found))
+
+
+@app.command()
+def show(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
+    """Show one job."""
+    from gradloom.cli import views
+    from gradloom.cli.output import results, write_json
+    from gradloom.client import Client
+
+    with Client(cluster) as client:
+        view = client.job(job).view()
+    if as_json:
+        write_json(views.job_values(view))
+    else:
+        results().print(views.job_details(view))
+
+
+@app.command()
+def watch(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
+    """Follow a job to its end; its exit status is the job's."""
+    from gradloom.cli import training
+    from gradloom.client import Client
+
+    with Client(cluster) as client:
+        training.watch(client.job(job), as_json=as_json)
+
+
+@app.command()
+def cancel(
+    job: JobId,
+    reason: Annotated[str, typer.Option(help="Why, for those who read it later.")] = "",
+    cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
+) -> None:
+    """End a job that has not ended."""
+    from gradloom.cli import views
+    from gradloom.cli.output import write_json, write_line
+    from gradloom.client import Client
+
+    with Client(cluster) as client:
+        view = client.job(job).cancel(reason)
+    if as_json:
+        write_json(views.job_values(view))
+    else:
+        write_line(f"job {view.job_id} is {view.state}")
+
+
+@app.command()
+def workers(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
+    """List the workers of a cluster."""
+    from dataclasses import asdict
+
+    from gradloom.cli import views
+    from gradloom.cli.output import results, write_json
+    from gradloom.client import Client
+
+    with Client(cluster) as client:
+        found = client.workers()
+    if as_json:
+        write_json([asdict(view) for view in found])
+    else:
+        results().print(views.workers_table(found))
+
+
+@app.command()
+def model(
+    job: JobId,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to keep the model.")],
+    cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the model of a completed job."""
+    from gradloom.cli.output import write_json, write_line
+    from gradloom.cli.training import check_writable
+    from gradloom.client import Client
+
+    check_writable(out)
+    with Client(cluster) as client:
+        trained = client.job(job).model()
+    trained.save(out)
+    if as_json:
+        write_json({"job_id": job, "model": str(out), "parameters_sha256": trained.parameters_sha256})
+    else:
+        write_line(f"model   {out}\nsha256  {trained.parameters_sha256}")
+
+
+@app.command()
+def predict(
+    model: ModelFile,
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .csv or .parquet file, a line for each row.")],
+    data_format: Format = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict with a model file, without a cluster."""
+    from gradloom.cli import offline
+    from gradloom.cli.output import write_json, write_line
+    from gradloom.models import load_model
+
+    offline.check_output(out)
+    rows = offline.predict(load_model(model), data, data_format, out)
+    if as_json:
+        write_json({"rows": rows, "out": str(out)})
+    else:
+        write_line(f"{rows:,} predictions  {out}")
+
+
+@app.command()
+def evaluate(
+    model: ModelFile,
+    data: Data,
+    target: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The truth; the model's own target if empty.")
+    ] = "",
+    data_format: Format = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model file on data whose truth is known, without a cluster."""
+    from gradloom.cli import offline
+    from gradloom.cli.output import write_json, write_line
+    from gradloom.models import load_model
+
+    rows, scores = offline.evaluate(load_model(model), data, data_format, target)
+    if as_json:
+        write_json({"rows": rows, "scores": scores})
+        return
+    write_line(f"rows       {rows:,}")
+    for name, score in scores.items():
+        write_line(f"{name:<10} {score:.6g}")
+
+
+@app.command()
+def algorithms(
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="Ask a running cluster what it knows."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the algorithms and their settings."""
+    from gradloom.cli import views
+    from gradloom.cli.output import results, write_json
+
+    found = _algorithms(cluster)
+    if as_json:
+        write_json([views.algorithm_values(one) for one in found])
+        return
+    for one in found:
+        results().print(views.algorithm_details(one))
+
+
+def _algorithms(cluster: str | None) -> "list[AlgorithmDescription]":
+    if cluster:
+        from gradloom.client import Client
+
+        with Client(cluster) as client:
+            return client.algorithms()
+    from gradloom.algorithms import describe, names
+
+    return [describe(name) for name in names()]

@@ -1,0 +1,133 @@
+"""A job's events on stderr while it runs: a bar in a terminal, a line a second elsewhere. No calls are made here."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from gradloom.cli.output import say
+from gradloom.cli.views import loss_text, seconds_text
+from gradloom.jobs import JobEvent, Note, RoundCompleted, StateChanged, TaskRetried
+
+LINE_INTERVAL_S = 1.0
+
+
+class Screen(Protocol):
+    """Where progress is shown."""
+
+    def round_done(self, done: RoundCompleted) -> None:
+        """Show where training stands."""
+        ...
+
+    def line(self, sentence: str) -> None:
+        """Show a sentence that stays."""
+        ...
+
+    def close(self) -> None:
+        """Leave the screen as it should stay."""
+        ...
+
+
+def follow(events: Iterable[JobEvent], screen: Screen | None = None) -> None:
+    """Show a job's events as they come, to the end; ``screen`` defaults to what stderr is."""
+    screen = screen or (TerminalScreen() if sys.stderr.isatty() else LineScreen())
+    with ExitStack() as stack:
+        stack.callback(screen.close)
+        for event in events:
+            if isinstance(event.what, RoundCompleted):
+                screen.round_done(event.what)
+            else:
+                screen.line(sentence_of(event.what))
+
+
+def sentence_of(what: StateChanged | TaskRetried | Note) -> str:
+    """An event in words."""
+    match what:
+        case StateChanged(state, reason):
+            return f"{state}: {reason}" if reason else str(state)
+        case TaskRetried(reason, worker, shards, attempt, detail):
+            sentence = f"retry: shards {shards} go to {worker}, attempt {attempt} ({reason})"
+            return f"{sentence}: {detail}" if detail else sentence
+        case Note(text):
+            return text
+
+
+def round_text(done: RoundCompleted) -> str:
+    """A round in words, without its number."""
+    parts = [f"loss {loss_text(done.loss)}"]
+    if done.validation_loss is not None:
+        parts.append(f"validation {loss_text(done.validation_loss)}")
+    workers = "1 worker" if done.workers == 1 else f"{done.workers} workers"
+    parts += [
+        f"{done.rows_per_second:,.0f} rows/s",
+        workers,
+        f"at most {seconds_text(done.eta_seconds)} left",
+    ]
+    return "  ".join(parts)
+
+
+class LineScreen:
+    """Plain lines for pipes and logs: rounds at most every LINE_INTERVAL_S, and always the last one."""
+
+    def __init__(self, write: Callable[[str], None] = say, now: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._now = now
+        self._shown_at = -LINE_INTERVAL_S
+        self._waiting: RoundCompleted | None = None
+
+    def round_done(self, done: RoundCompleted) -> None:
+        """Show the round, or keep it for later."""
+        self._waiting = done
+        if self._now() - self._shown_at >= LINE_INTERVAL_S:
+            self._show_waiting()
+
+    def line(self, sentence: str) -> None:
+        """Show the sentence, after the last round before it."""
+        self._show_waiting()
+        self._write(sentence)
+
+    def close(self) -> None:
+        """Show the last round."""
+        self._show_waiting()
+
+    def _show_waiting(self) -> None:
+        if self._waiting is not None:
+            self._write(
+                f"round {self._waiting.round}/{self._waiting.max_rounds}  {round_text(self._waiting)}"
+            )
+            self._waiting = None
+            self._shown_at = self._now()
+
+
+class TerminalScreen:
+    """A bar that moves, with sentences scrolling by above it."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._bar = Progress(
+            TextColumn("round {task.completed:.0f}/{task.total:.0f}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+        )
+        self._task = self._bar.add_task("waiting for the first round", total=1, visible=False)
+        self._bar.start()
+
+    def round_done(self, done: RoundCompleted) -> None:
+        """Move the bar."""
+        text = round_text(done)
+        self._bar.update(
+            self._task, completed=done.round, total=done.max_rounds, description=text, visible=True
+        )
+
+    def line(self, sentence: str) -> None:
+        """Show the sentence above the bar."""
+        self._bar.console.print(sentence)
+
+    def close(self) -> None:
+        """Leave the bar where it stands."""
+        self._bar.stop()

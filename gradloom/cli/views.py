@@ -1,0 +1,179 @@
+"""Jobs, workers and algorithms as tables for people and as plain values for JSON. No calls are made here."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gradloom.jobs import AlgorithmDescription, JobView, WorkerShare, WorkerView
+
+
+def job_values(view: JobView) -> dict[str, object]:
+    """A job for JSON."""
+    values = asdict(view)
+    spec = values.pop("spec")
+    return {"job_id": view.job_id, "algorithm": view.spec.algorithm, **values, "spec": spec}
+
+
+def jobs_table(jobs: Iterable[JobView]) -> Table:
+    """One line a job."""
+    table = _table("job", "algorithm", "state", "rounds", "loss", "rows", "time", "submitted", "reason")
+    for job in jobs:
+        table.add_row(
+            job.job_id,
+            job.spec.algorithm,
+            job.state,
+            f"{job.rounds}/{job.max_rounds}",
+            loss_text(job.loss),
+            f"{job.rows:,}",
+            seconds_text(job.seconds),
+            time_text(job.created_at),
+            job.reason,
+        )
+    return table
+
+
+def job_details(view: JobView) -> RenderableType:
+    """All that is known of one job."""
+    spec = view.spec
+    lines = {
+        "job": view.job_id,
+        "algorithm": spec.algorithm,
+        "settings": " ".join(f"{name}={value}" for name, value in spec.settings.items()) or "defaults",
+        "data": " ".join(spec.data.uris),
+        "target": spec.data.target or "the file's own",
+        "submitted": time_text(view.created_at),
+        **_outcome(view),
+    }
+    return Group(_pairs(lines), *([shares_table(view.workers)] if view.workers else []))
+
+
+def job_result(view: JobView) -> RenderableType:
+    """How a job ended: its scores, and what each worker did."""
+    return Group(_pairs({"job": view.job_id, **_outcome(view)}), shares_table(view.workers))
+
+
+def shares_table(shares: Iterable[WorkerShare]) -> Table:
+    """What each worker did for one job."""
+    table = _table("worker", "rows", "shards", "busy", "retries", "")
+    for share in shares:
+        left = "" if share.present else "left"
+        busy = f"{100 * share.busy_fraction:.0f} %"
+        table.add_row(share.worker, f"{share.rows:,}", str(share.shards), busy, str(share.retries), left)
+    return table
+
+
+def workers_table(workers: Iterable[WorkerView]) -> Table:
+    """One line a worker."""
+    table = _table(
+        "worker", "state", "host", "pid", "cores", "memory", "shards", "tasks", "rows/s", "heartbeat"
+    )
+    for worker in workers:
+        table.add_row(
+            worker.worker,
+            worker.state,
+            worker.host,
+            str(worker.pid),
+            f"{worker.cores:g}",
+            f"{worker.memory_bytes / 2**30:.1f} GiB",
+            str(worker.shards),
+            str(worker.tasks_in_flight),
+            f"{worker.rows_per_second:,.0f}",
+            f"{worker.heartbeat_age_s:.1f} s ago",
+        )
+    return table
+
+
+def algorithm_values(description: AlgorithmDescription) -> dict[str, object]:
+    """An algorithm for JSON, its settings' schema as an object."""
+    return {
+        "name": description.name,
+        "version": description.version,
+        "summary": description.summary,
+        "settings": json.loads(description.settings_schema),
+    }
+
+
+def algorithm_details(description: AlgorithmDescription) -> RenderableType:
+    """An algorithm with its settings."""
+    table = _table("setting", "default", "allowed", "meaning")
+    for name, schema in json.loads(description.settings_schema).get("properties", {}).items():
+        default = _setting_text(schema["default"]) if "default" in schema else "required"
+        table.add_row(name, default, _allowed(schema), schema.get("description", ""))
+    heading = Text(f"{description.name} (version {description.version}): {description.summary}", style="bold")
+    return Group(heading, table)
+
+
+def loss_text(loss: float | None) -> str:
+    """A loss with six digits, or a dash."""
+    return "-" if loss is None else f"{loss:.6g}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration: ``0.42 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def time_text(at: float) -> str:
+    """A moment, given in seconds since the epoch, in local time."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _outcome(view: JobView) -> dict[str, str]:
+    return {
+        "state": f"{view.state}: {view.reason}" if view.reason else str(view.state),
+        "rounds": f"{view.rounds} of at most {view.max_rounds} in {seconds_text(view.seconds)}",
+        "rows": f"{view.rows:,} in {view.shards} shards, {view.rows_per_second:,.0f} rows/s",
+        "retries": str(view.retries),
+        "loss": loss_text(view.loss),
+        **{name: f"{score:.6g}" for name, score in view.scores.items()},
+        **({"sha256": view.parameters_sha256} if view.parameters_sha256 else {}),
+    }
+
+
+def _allowed(schema: dict[str, object]) -> str:
+    options = schema.get("anyOf", [schema])
+    assert isinstance(options, list)
+    return " or ".join(_one_allowed(option) for option in options)
+
+
+def _one_allowed(schema: dict[str, object]) -> str:
+    if isinstance(choices := schema.get("enum", [schema["const"]] if "const" in schema else None), list):
+        return ", ".join(str(choice) for choice in choices)
+    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    bounds = ", ".join(f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema)
+    kind = "none" if schema.get("type") == "null" else str(schema.get("type", "anything"))
+    return f"{kind} {bounds}".rstrip()
+
+
+def _setting_text(value: object) -> str:
+    """A default as a person would write it after ``--set name=``."""
+    if value is None:
+        return "none"
+    return str(value) if isinstance(value, str) and value else json.dumps(value)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _pairs(lines: dict[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in lines.items():
+        table.add_row(name, value)
+    return table

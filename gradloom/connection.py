@@ -1,0 +1,158 @@
+"""One gRPC channel to a coordinator, with the patience of a client: deadlines, repeated calls, resumed streams.
+
+Every RPC of JobService and ClusterService is idempotent, which is what makes trying again safe. No value is
+translated here but events, and no decision is taken but whether and when to try again.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+
+from gradloom.errors import InvalidInput, Unavailable
+from gradloom.jobs import JobEvent, StateChanged
+from gradloom.status import from_rpc_error
+from gradloom.v1 import cluster_service_pb2_grpc, job_service_pb2, job_service_pb2_grpc
+from gradloom.wire.jobs import event_from_proto, job_from_proto
+
+R = TypeVar("R")
+
+CALL_ATTEMPTS = 4
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 2.0
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A machine that vanished while a stream was silent is noticed within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # The defaults, 1 s and 2 min, are longer than a coordinator needs to come back.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+# CANCELLED is what a server that shuts down in the middle of a stream may leave behind.
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+class Connection:
+    """A channel and its stubs; ``timeout_s`` bounds each call, and how long a broken stream may stay broken.
+
+    ``jobs`` and ``cluster`` are the generated stubs, which carry no types.
+    """
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        if not timeout_s > 0:
+            raise InvalidInput("timeout_s", f"{timeout_s} is not allowed; it must be more than 0 seconds")
+        self.address = address
+        self.timeout_s = timeout_s
+        self._closed = threading.Event()
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.jobs: Any = job_service_pb2_grpc.JobServiceStub(self._channel)
+        self.cluster: Any = cluster_service_pb2_grpc.ClusterServiceStub(self._channel)
+
+    def close(self) -> None:
+        """End all calls. Closing twice does nothing."""
+        self._closed.set()
+        self._channel.close()
+
+    def call(self, method: Callable[..., R], request: object) -> R:
+        """One call, tried up to CALL_ATTEMPTS times while the cluster is away, all within ``timeout_s``."""
+        deadline = time.monotonic() + self.timeout_s
+        pauses = _pauses()
+        for attempt in range(1, CALL_ATTEMPTS + 1):
+            try:
+                return self._start(method, request, max(0.0, deadline - time.monotonic()))
+            except grpc.RpcError as error:
+                pause = next(pauses)
+                patient = attempt < CALL_ATTEMPTS and time.monotonic() + pause < deadline
+                if not (patient and error.code() is grpc.StatusCode.UNAVAILABLE):
+                    raise from_rpc_error(error, self.address) from error
+            self._closed.wait(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def stream(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Iterator[Any]:
+        """The messages of one server stream; raises grpc.RpcError. Leaving early ends the call."""
+        call = self._start(method, request, timeout_s)
+        try:
+            yield from call
+        finally:
+            call.cancel()
+
+    def events(self, job_id: str, after_sequence: int, deadline: float | None) -> Iterator[JobEvent]:
+        """A job's events up to the one of a final state, each once; or up to ``deadline`` (monotonic seconds).
+
+        A stream that breaks is taken up again after the last event. Raises Unavailable once it has been broken
+        for ``timeout_s``, and what the server refuses at once.
+        """
+        seen, broken_since, pauses = after_sequence, None, _pauses()
+        while True:
+            failure = None
+            try:
+                for event in self._watch(job_id, seen, deadline):
+                    seen, broken_since, pauses = event.sequence, None, _pauses()
+                    yield event
+                    if isinstance(event.what, StateChanged) and event.what.state.final:
+                        return
+            except grpc.RpcError as error:
+                failure = error
+            now = time.monotonic()
+            if _past(deadline, now, failure) or (failure is None and self._is_over(job_id)):
+                return
+            broken_since = broken_since or now
+            self._check_worth_resuming(failure, now - broken_since)
+            self._closed.wait(next(pauses))
+
+    def _watch(self, job_id: str, after_sequence: int, deadline: float | None) -> Iterator[JobEvent]:
+        request = job_service_pb2.WatchJobRequest(job_id=job_id, after_sequence=after_sequence)
+        timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        for response in self.stream(self.jobs.WatchJob, request, timeout_s):
+            yield event_from_proto(response.event)
+
+    def _is_over(self, job_id: str) -> bool:
+        """Whether a stream that ended in good order had nothing more to say."""
+        try:
+            response = self._start(
+                self.jobs.GetJob, job_service_pb2.GetJobRequest(job_id=job_id), self.timeout_s
+            )
+        except grpc.RpcError:  # the next stream will tell
+            return False
+        return job_from_proto(response.job).state.final
+
+    def _check_worth_resuming(self, failure: grpc.RpcError | None, broken_s: float) -> None:
+        if failure is not None and failure.code() not in _AWAY:
+            raise from_rpc_error(failure, self.address) from failure
+        if broken_s >= self.timeout_s:
+            why = "it keeps ending the stream" if failure is None else failure.details()
+            raise Unavailable(
+                f"the events of the cluster at {self.address} stopped and did not come back"
+                f" within {self.timeout_s:g} s: {why}"
+            )
+
+    def _start(self, method: Callable[..., R], request: object, timeout_s: float | None) -> R:
+        try:
+            return method(request, timeout=timeout_s)
+        except ValueError:  # what grpc raises for a closed channel
+            if self._closed.is_set():
+                raise Unavailable(f"this client of {self.address} has been closed") from None
+            raise
+
+
+def _past(deadline: float | None, now: float, failure: grpc.RpcError | None) -> bool:
+    """Whether our own deadline is over; gRPC's clock may be a moment ahead of ours."""
+    if deadline is None:
+        return False
+    return now >= deadline or (failure is not None and failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between tries: doubling up to MAX_PAUSE_S, jittered so that many clients don't return at once."""
+    pause = FIRST_PAUSE_S
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret hangs on it
+        pause = min(2 * pause, MAX_PAUSE_S)

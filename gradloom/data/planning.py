@@ -1,0 +1,168 @@
+"""From URIs to a manifest: which files, which columns, which rows make which shard.
+
+Files are looked at, never loaded. The manifest depends on the files and the arguments alone, never on workers.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+from gradloom.data.column_choice import choose_columns
+from gradloom.data.manifest import Columns, DataFile, Manifest, Piece, ShardPlan
+from gradloom.data.sources import EXTENSIONS, FileScan, Source, extension_of, source_for
+from gradloom.data.sources.opening import filesystem
+from gradloom.errors import DataError, InvalidInput
+
+SHARD_BYTES = 32 << 20
+"""A shard of float32 is no larger by default: it fits beside others in the memory of a small worker."""
+MIN_SHARDS = 16
+MIN_SHARD_ROWS = 1024
+MAX_DENSE_BYTES = 2 << 30
+SCANS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    uri: str
+    source: Source
+    scan: FileScan
+
+
+def expand(uris: Sequence[str]) -> list[str]:
+    """The files that are meant by files, globs and directories, each list sorted, in the order given.
+
+    In a directory, whatever begins with "." or "_" is left out, and so are files of unknown extension beside files
+    of known ones. Raises DataError naming the URI that means no file.
+    """
+    if not uris:
+        raise InvalidInput("data", "names no file; give at least one file, glob or directory")
+    return [file for uri in ([uris] if isinstance(uris, str) else uris) for file in _expand_one(uri)]
+
+
+def _expand_one(uri: str) -> list[str]:
+    fs, path = filesystem(uri)
+    if fs.isfile(path):
+        return [uri if "://" in uri else path]
+    if fs.isdir(path):
+        paths = _below(fs, path)
+    elif any(mark in path for mark in "*?["):
+        paths = [
+            file for match in fs.glob(path) for file in ([match] if fs.isfile(match) else _below(fs, match))
+        ]
+    else:
+        raise DataError(uri, "no such file or directory")
+    if not paths:
+        raise DataError(uri, "holds no data file" if fs.isdir(path) else "matches no file")
+    return sorted(fs.unstrip_protocol(path) if "://" in uri else path for path in paths)
+
+
+def _below(fs: Any, directory: str) -> list[str]:
+    paths = [path for path in fs.find(directory) if not _is_hidden(path[len(directory) :])]
+    return [path for path in paths if extension_of(path) in EXTENSIONS] or paths
+
+
+def _is_hidden(path: str) -> bool:
+    return any(name.startswith((".", "_")) for name in path.split("/"))
+
+
+def build_manifest(
+    uris: Sequence[str],
+    *,
+    format: str | None = None,  # noqa: A002  the word that people type
+    features: Sequence[str] = (),
+    target: str | None = None,
+    weight: str | None = None,
+    n_shards: int | None = None,
+    target_optional: bool = False,
+) -> Manifest:
+    """Look at every file once and fix files, columns and shards.
+
+    ``features`` empty means every column but target and weight. ``target`` may be left out where the format
+    carries its own, or with ``target_optional`` (prediction), where a target that is absent is left out.
+    Raises InvalidInput or DataError naming the file, column or argument that is wrong.
+    """
+    scanned = _scan_all([(uri, source_for(uri, format)) for uri in expand(uris)])
+    rows = sum(each.scan.rows for each in scanned)
+    if not rows:
+        raise DataError("data", f"{', '.join(each.uri for each in scanned)} hold no row")
+    choice = choose_columns(
+        {each.uri: each.scan for each in scanned},
+        tuple(features),
+        target,
+        weight,
+        target_optional=target_optional,
+    )
+    if n_shards is None:
+        n_shards = default_shard_count(rows, choice.n_features)
+    _check_shards(n_shards, rows, choice.n_features)
+    return Manifest(
+        files=tuple(_data_file(each) for each in scanned),
+        columns=Columns(choice.features(), choice.target, choice.weight),
+        shards=_cut([each.scan for each in scanned], rows, n_shards),
+    )
+
+
+def _scan_all(files: Sequence[tuple[str, Source]]) -> list[_Scanned]:
+    with ThreadPoolExecutor(SCANS_AT_ONCE) as pool:
+        return list(pool.map(lambda file: _Scanned(file[0], file[1], file[1].scan(file[0])), files))
+
+
+def _data_file(each: _Scanned) -> DataFile:
+    return DataFile(each.uri, each.source.format, each.scan.rows, each.scan.size_bytes, each.scan.fingerprint)
+
+
+def default_shard_count(rows: int, n_features: int) -> int:
+    """A power of two, so that 2, 4, 8 or 16 workers each hold whole nodes of the canonical tree.
+
+    As many as keep a float32 shard within 32 MiB, and at least 16 once there are 16 x 1024 rows; but no shard of
+    fewer than 1024 rows, unless it is the only one.
+    """
+    needed = -(-rows * n_features * 4 // SHARD_BYTES)
+    wanted = max(_power_of_two_from(needed), MIN_SHARDS)
+    return max(1, min(wanted, _power_of_two_within(rows // MIN_SHARD_ROWS)))
+
+
+def _power_of_two_from(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _power_of_two_within(n: int) -> int:
+    return 1 << (n.bit_length() - 1) if n else 0
+
+
+def _check_shards(n_shards: int, rows: int, n_features: int) -> None:
+    if not 1 <= n_shards <= rows:
+        raise InvalidInput("shards", f"{n_shards} is not between 1 and the number of rows, {rows}")
+    dense_bytes = -(-rows // n_shards) * n_features * 8
+    if dense_bytes > MAX_DENSE_BYTES:
+        raise DataError(
+            "data",
+            f"one of {n_shards} shards of {rows} rows x {n_features} features is {dense_bytes / 2**30:.1f} GiB as a "
+            f"dense matrix; at most {MAX_DENSE_BYTES >> 30} GiB are allowed: ask for more shards or fewer features",
+        )
+
+
+def _cut(scans: Sequence[FileScan], rows: int, n_shards: int) -> tuple[ShardPlan, ...]:
+    """Equal ranges of rows (they differ by one row at most) over the files in their order."""
+    bounds = [rows * i // n_shards for i in range(n_shards + 1)]
+    file_starts = [0, *accumulate(scan.rows for scan in scans)]
+    plans, file = [], 0
+    for index, (first, stop) in enumerate(pairwise(bounds)):
+        pieces, row = [], first
+        while row < stop:
+            while file_starts[file + 1] <= row:
+                file += 1
+            until = min(stop, file_starts[file + 1])
+            pieces.append(_piece(scans[file], file, row - file_starts[file], until - row))
+            row = until
+        plans.append(ShardPlan(index, first, stop - first, tuple(pieces)))
+    return tuple(plans)
+
+
+def _piece(scan: FileScan, file: int, row_start: int, rows: int) -> Piece:
+    if scan.row_index is None:
+        return Piece(file, row_start, rows)
+    byte_start, byte_stop, skip_rows = scan.row_index.byte_range(row_start, rows)
+    return Piece(file, row_start, rows, byte_start, byte_stop, skip_rows)

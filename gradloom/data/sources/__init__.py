@@ -1,0 +1,61 @@
+"""File formats: one module each, behind one shallow Protocol; this is their registry."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from gradloom.data.sources.csv_text import CsvSource
+from gradloom.data.sources.npy import NpySource, NpzSource
+from gradloom.data.sources.parquet import ParquetSource
+from gradloom.data.sources.source import Column, FileScan, Part, Source
+from gradloom.data.sources.svmlight import SvmlightSource
+from gradloom.errors import InvalidInput
+
+__all__ = ["EXTENSIONS", "SOURCES", "Column", "FileScan", "Part", "Source", "extension_of", "source_for"]
+
+_ALL: tuple[Source, ...] = (ParquetSource(), CsvSource(), NpySource(), NpzSource(), SvmlightSource())
+
+SOURCES: Mapping[str, Source] = MappingProxyType({source.format: source for source in _ALL})
+
+EXTENSIONS: Mapping[str, str] = MappingProxyType(
+    {
+        ".parquet": "parquet",
+        ".pq": "parquet",
+        ".csv": "csv",
+        ".npy": "npy",
+        ".npz": "npz",
+        ".svm": "svmlight",
+        ".svmlight": "svmlight",
+        ".libsvm": "svmlight",
+    }
+)
+
+_COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip"})
+
+
+def extension_of(uri: str) -> str:
+    """The last extension of a URI in lower case, with its dot; empty if it has none."""
+    return PurePosixPath(uri.replace("\\", "/")).suffix.lower()
+
+
+def source_for(uri: str, format: str | None = None) -> Source:  # noqa: A002  the word that people type
+    """The format of ``uri``: the one named, else by its extension.
+
+    Raises InvalidInput for an unknown name or extension, and for compressed text.
+    """
+    extension = extension_of(uri)
+    if extension in _COMPRESSED:
+        raise InvalidInput(
+            "data",
+            f"{uri} is compressed as a whole, so that workers can't read parts of it; convert it to Parquet",
+        )
+    if format is not None and format not in SOURCES:
+        raise InvalidInput.unknown_name("format", format, SOURCES)
+    name = format or EXTENSIONS.get(extension)
+    if name is None:
+        raise InvalidInput(
+            "format",
+            f"can't be told from the name {uri}; known extensions: {', '.join(EXTENSIONS)}; "
+            f"or name the format: {', '.join(SOURCES)}",
+        )
+    return SOURCES[name]

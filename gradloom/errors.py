@@ -1,0 +1,117 @@
+"""Every error that gradloom raises on purpose, as one small tree.
+
+::
+
+    GradloomError
+    ├── InvalidInput            a value that was given is wrong: field, value, what is allowed
+    │   └── DataError           the data does not hold what was asked of it: file, column, cell
+    │       └── ShardChanged    a file is not the one that the job was planned on
+    ├── NotFound                no such job, worker or file
+    │   └── EventsGone          those events of a job are no longer kept
+    ├── Conflict                the thing exists already, or its state forbids the call
+    │   └── AlreadyExists       the client token was used for another specification
+    ├── VersionMismatch         the two sides speak different versions
+    ├── Unavailable             the cluster can't be reached, or can't take more now
+    │   └── Overloaded          it is there, but holds as many jobs or workers as it may
+    ├── JobFailed               the job ended without a model; says which shard, rows and worker
+    │   └── JobCancelled
+    ├── ModelFileError          a model file is cut short, foreign, or too new
+    └── WireError               bytes that arrived are not what was sent
+        ├── ChecksumMismatch
+        └── FrameRefused        a frame is malformed, or larger than the limit
+
+Asserts are for our own bugs; these are for the world's. ``gradloom.status`` translates them to and from
+gRPC status. Messages are one clear sentence: what was wrong, and what would be right.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GradloomError(Exception):
+    """The root: catching it catches everything that gradloom raises on purpose."""
+
+    @property
+    def message(self) -> str:
+        """The sentence that people read."""
+        return str(self)
+
+
+class InvalidInput(GradloomError):
+    """A value that a person gave is wrong.
+
+    ``field`` names it as the person would write it; ``problem`` is the rest of the sentence.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+    @classmethod
+    def unknown_name(cls, field: str, given: str, allowed: Iterable[str]) -> "InvalidInput":
+        """Refuse a name that is not among the known ones, and suggest the nearest."""
+        names = sorted(allowed)
+        near = get_close_matches(given, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return cls(field, f"{given!r} is not known; allowed: {', '.join(names)}.{hint}")
+
+
+class DataError(InvalidInput):
+    """The data does not hold what was asked of it. ``field`` names the file or the column."""
+
+
+class ShardChanged(DataError):
+    """A file is not the one that the job was planned on. ``field`` is its URI."""
+
+
+class NotFound(GradloomError):
+    """No such job, worker or file."""
+
+
+class EventsGone(NotFound):
+    """The events that were asked for are no longer kept."""
+
+
+class Conflict(GradloomError):
+    """The thing exists already with other content, or its state forbids the call."""
+
+
+class AlreadyExists(Conflict):
+    """The client token was used before, for another specification."""
+
+
+class VersionMismatch(GradloomError):
+    """Two sides speak different versions of the protocol or of an algorithm."""
+
+
+class Unavailable(GradloomError):
+    """The cluster can't be reached, or can't take more work now; trying again later may help."""
+
+
+class Overloaded(Unavailable):
+    """The cluster is there, but holds as many jobs or workers as it may."""
+
+
+class JobFailed(GradloomError):
+    """The job ended without a model. The message names the reason, shard, rows, worker and exception."""
+
+
+class JobCancelled(JobFailed):
+    """Somebody cancelled the job."""
+
+
+class ModelFileError(GradloomError):
+    """A model file can't be read: cut short, not a gradloom model, or written by a newer version."""
+
+
+class WireError(GradloomError):
+    """Bytes that arrived are not what was sent."""
+
+
+class ChecksumMismatch(WireError):
+    """The checksum of a payload differs from the one in its header."""
+
+
+class FrameRefused(WireError):
+    """A frame is malformed, or larger than the limit."""

@@ -1,0 +1,170 @@
+"""What people see of jobs and workers: values, the same in the coordinator, the client and on screens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gradloom.specs import JobSpec
+
+
+class JobState(StrEnum):
+    """Where a job is in its life; ``gradloom_coordinator.state`` holds the table of legal steps."""
+
+    QUEUED = "queued"
+    PLANNING = "planning"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows it."""
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+
+class WorkerState(StrEnum):
+    """How a connected worker is; a lost one is no longer listed."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    SUSPECT = "suspect"
+
+
+class RetryReason(StrEnum):
+    """Why a task had to be computed again (or, for the last ones, why that would not help)."""
+
+    WORKER_LOST = "worker_lost"
+    HEARTBEAT_TIMEOUT = "heartbeat_timeout"
+    STREAM_RESET = "stream_reset"
+    DEADLINE = "deadline"
+    EXCEPTION = "exception"
+    OUT_OF_MEMORY = "out_of_memory"
+    NONFINITE = "nonfinite"
+    CHECKSUM = "checksum"
+    SHARD_CHANGED = "shard_changed"
+    BAD_DATA = "bad_data"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    """What one worker did for one job."""
+
+    worker: str
+    shards: int
+    """Shards placed on it now."""
+    rows: int
+    """Rows it has computed on, counted again in each round."""
+    busy_fraction: float
+    retries: int
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as it stands."""
+
+    job_id: str
+    spec: JobSpec
+    state: JobState
+    reason: str
+    created_at: float
+    """Seconds since the epoch."""
+    rounds: int = 0
+    max_rounds: int = 0
+    loss: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+    rows: int = 0
+    shards: int = 0
+    retries: int = 0
+    parameters_sha256: str = ""
+    workers: tuple[WorkerShare, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The job took a step in its life."""
+
+    state: JobState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCompleted:
+    """A round of training is done; None where the algorithm has no such number."""
+
+    round: int
+    max_rounds: int
+    loss: float | None
+    gradient_norm: float | None
+    validation_loss: float | None
+    learning_rate: float | None
+    seconds: float
+    rows_per_second: float
+    workers: int
+    eta_seconds: float
+    """Seconds to the end if every round that is allowed is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRetried:
+    """A task is given to a worker again."""
+
+    reason: RetryReason
+    worker: str
+    shards: str
+    attempt: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Anything else worth knowing, in words."""
+
+    text: str
+
+
+JobHappening = StateChanged | RoundCompleted | TaskRetried | Note
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One thing that happened to a job; numbered from 1 without gaps."""
+
+    sequence: int
+    at: float
+    """Seconds since the epoch."""
+    what: JobHappening
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A connected worker as it stands."""
+
+    worker: str
+    state: WorkerState
+    host: str
+    pid: int
+    cores: float
+    memory_bytes: int
+    version: str
+    heartbeat_age_s: float
+    tasks_in_flight: int
+    shards: int
+    rows: int
+    rows_per_second: float
+    connected_s: float
+    metrics_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmDescription:
+    """An algorithm that a coordinator knows."""
+
+    name: str
+    version: int
+    summary: str
+    settings_schema: str
+    """JSON Schema."""

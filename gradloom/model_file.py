@@ -1,0 +1,101 @@
+"""The model file: safetensors, whose one metadata entry is a JSON header. The same model gives the same bytes.
+
+Only bytes, headers and arrays live here; what they mean is for ``gradloom.models``. Nothing is ever unpickled.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from gradloom.errors import ModelFileError, NotFound
+
+FORMAT_VERSION = 1
+HEADER_KEY = "gradloom"
+JsonScalar = str | float | int | bool | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelFile:
+    """What a model file holds."""
+
+    kind: str
+    header: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+def encode(kind: str, header: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of a model file."""
+    # One metadata entry only: safetensors writes several in no fixed order.
+    text = json.dumps(
+        {"format_version": FORMAT_VERSION, "kind": kind, **header}, sort_keys=True, allow_nan=False
+    )
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()}, {HEADER_KEY: text})
+
+
+def decode(data: bytes) -> ModelFile:
+    """The parts of a model file. Raises ModelFileError if it is cut short, foreign or too new."""
+    header = _header(data)
+    version = header.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"the model file has format version {version}, this release reads up to {FORMAT_VERSION};"
+            " a newer gradloom is needed"
+        )
+    try:
+        arrays = load(data)
+    except SafetensorError as error:
+        raise ModelFileError(f"the model file is cut short or damaged: {error}") from error
+    return ModelFile(str(header.get("kind")), header, arrays)
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """The JSON header, read from the safetensors layout: 8 bytes of length, then JSON with ``__metadata__``."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8:
+        raise ModelFileError(f"the file of {len(data)} bytes is cut short, or is no safetensors file")
+    try:
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        header = json.loads(metadata[HEADER_KEY])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError("the file is not a gradloom model: its header does not name one") from error
+    if not isinstance(header, dict):
+        raise ModelFileError("the file is not a gradloom model: its header is not an object")
+    return header
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file. Raises NotFound, and ModelFileError if it can't be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no model file {str(path)!r}") from error
+    except OSError as error:
+        raise ModelFileError(f"the model file {str(path)!r} can't be read: {error.strerror}") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a new file beside ``path``, flush it to the disk, then take the name of ``path`` in one step."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(
+            0o644
+        )  # mkstemp makes files that only their owner reads; a model is for sharing
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise

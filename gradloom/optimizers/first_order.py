@@ -1,0 +1,106 @@
+"""Steps along the gradient: plain, with momentum, and Adam. They take any learning rate, and never stall."""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from gradloom.optimizers.optimizer import Vector, largest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstOrderState:
+    """Where a first-order method stands. The solution is the point itself."""
+
+    point: Vector
+    updates: int = 0
+    loss: float = inf
+    gradient_norm: float = inf
+    learning_rate: float | None = None
+    stalled: None = None
+    first_moment: Vector | None = None
+    """Velocity (momentum) or running mean of the gradient (Adam)."""
+    second_moment: Vector | None = None
+    """Running mean of the squared gradient (Adam)."""
+
+    @property
+    def solution(self) -> Vector:
+        """The latest point: under noise, an earlier point with a smaller loss is no better."""
+        return self.point
+
+
+@dataclass(frozen=True, slots=True)
+class GradientDescent:
+    """x <- x - learning_rate g."""
+
+    learning_rate: float
+
+    def init(self, parameters: Vector) -> FirstOrderState:
+        """Before the first evaluation."""
+        return FirstOrderState(parameters)
+
+    def update(self, state: FirstOrderState, loss: float, gradient: Vector) -> FirstOrderState:
+        """One step."""
+        point = state.point - self.learning_rate * gradient
+        return FirstOrderState(point, state.updates + 1, loss, largest(gradient), self.learning_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Momentum:
+    """v <- momentum v + g;  x <- x - learning_rate v, or x - learning_rate (g + momentum v) with ``nesterov``.
+
+    Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
+    ICML 2013.
+    """
+
+    learning_rate: float
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def init(self, parameters: Vector) -> FirstOrderState:
+        """Before the first evaluation, at rest."""
+        return FirstOrderState(parameters, first_moment=np.zeros_like(parameters))
+
+    def update(self, state: FirstOrderState, loss: float, gradient: Vector) -> FirstOrderState:
+        """One step."""
+        velocity = self.momentum * _moment(state.first_moment, gradient) + gradient
+        step = gradient + self.momentum * velocity if self.nesterov else velocity
+        point = state.point - self.learning_rate * step
+        return FirstOrderState(
+            point, state.updates + 1, loss, largest(gradient), self.learning_rate, first_moment=velocity
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Adam:
+    """m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;  x <- x - learning_rate m^ / (sqrt(v^) + epsilon).
+
+    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start from zero. Source: Kingma, Ba, "Adam: a method for
+    stochastic optimization", ICLR 2015.
+    """
+
+    learning_rate: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def init(self, parameters: Vector) -> FirstOrderState:
+        """Before the first evaluation, both moments zero."""
+        zeros = np.zeros_like(parameters)
+        return FirstOrderState(parameters, first_moment=zeros, second_moment=zeros)
+
+    def update(self, state: FirstOrderState, loss: float, gradient: Vector) -> FirstOrderState:
+        """One step."""
+        t = state.updates + 1
+        m = self.beta1 * _moment(state.first_moment, gradient) + (1 - self.beta1) * gradient
+        v = self.beta2 * _moment(state.second_moment, gradient) + (1 - self.beta2) * gradient**2
+        corrected = np.sqrt(v / (1 - self.beta2**t)) + self.epsilon
+        point = state.point - self.learning_rate * (m / (1 - self.beta1**t)) / corrected
+        return FirstOrderState(
+            point, t, loss, largest(gradient), self.learning_rate, first_moment=m, second_moment=v
+        )
+
+
+def _moment(held: Vector | None, gradient: Vector) -> Vector:
+    """A state that another method left behind has no such moment yet: start it from zero."""
+    return np.zeros_like(gradient) if held is None else held

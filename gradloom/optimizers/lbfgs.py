@@ -1,0 +1,172 @@
+"""L-BFGS as a pure state machine over evaluations.
+
+One update consumes one evaluation and yields the next trial point, whether that belongs to a running line search
+or starts the next one: so a cluster can evaluate, and a checkpoint can be taken, between any two of them.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+
+from gradloom.optimizers.line_search import LineSearch, Verdict, advance, begin
+from gradloom.optimizers.optimizer import Vector, largest
+
+MIN_CURVATURE = 1e-14
+"""A pair with s.y <= this * |s| |y| has lost its curvature to rounding and is left out."""
+FLAT_STEPS = 5
+"""So many accepted steps in a row that lower neither the loss nor the gradient end the search."""
+NO_DECREASE = "the loss can't be lowered any further in floating point"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Loss and gradient at a point that was accepted."""
+
+    point: Vector
+    loss: float
+    gradient: Vector
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """One step and how the gradient changed along it."""
+
+    step: Vector
+    change: Vector
+    curvature: float
+    """step . change, above 0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LbfgsState:
+    """Where L-BFGS stands."""
+
+    point: Vector
+    current: Evaluation | None = None
+    """The last accepted point: where the line search starts from."""
+    best: Evaluation | None = None
+    """Of the accepted points, the one with the lowest loss; among equals, with the smallest gradient."""
+    direction: Vector | None = None
+    search: LineSearch | None = None
+    pairs: tuple[Pair, ...] = ()
+    flat_steps: int = 0
+    stalled: str | None = None
+    learning_rate: None = None
+
+    @property
+    def solution(self) -> Vector:
+        """The best accepted point, or the start before there is one."""
+        return self.point if self.best is None else self.best.point
+
+    @property
+    def loss(self) -> float:
+        """Loss at the last accepted point."""
+        return inf if self.current is None else self.current.loss
+
+    @property
+    def gradient_norm(self) -> float:
+        """Largest absolute entry of the gradient at the last accepted point."""
+        return inf if self.current is None else self.current.gradient_norm
+
+
+@dataclass(frozen=True, slots=True)
+class Lbfgs:
+    """Limited-memory BFGS: direction by the two-loop recursion, length by a Wolfe line search.
+
+    The first step is min(1, 1/|g|_1) long, every later trial starts at 1. Source: Nocedal, Wright, "Numerical
+    Optimization", 2nd ed., algorithm 7.4 and 7.5.
+    """
+
+    memory: int = 20
+    noise: float = 1e-14
+    """Relative error of an evaluated loss: about 1e-14 in float64, 1e-7 in float32."""
+
+    def init(self, parameters: Vector) -> LbfgsState:
+        """Before the first evaluation."""
+        return LbfgsState(parameters)
+
+    def update(self, state: LbfgsState, loss: float, gradient: Vector) -> LbfgsState:
+        """Go on with the line search, or accept the point and start the next one."""
+        here = Evaluation(state.point, loss, gradient, largest(gradient))
+        if state.current is None or state.search is None or state.direction is None:
+            return self._launch(replace(state, current=here, best=here))
+        verdict, search = advance(state.search, loss, float(gradient @ state.direction))
+        match verdict:
+            case Verdict.ACCEPT:
+                return self._launch(self._accepted(state, state.current, here))
+            case Verdict.FAILED:
+                return self._recovered(state, state.current)
+            case Verdict.CONTINUE:
+                point = state.current.point + search.step * state.direction
+                return replace(state, point=point, search=search)
+
+    def _accepted(self, state: LbfgsState, last: Evaluation, here: Evaluation) -> LbfgsState:
+        pairs = _with_pair(state.pairs, here.point - last.point, here.gradient - last.gradient)[
+            -self.memory :
+        ]
+        best = last if state.best is None else state.best
+        lower = here.loss < best.loss - self._error(best)
+        flat_but_closer = (
+            here.loss <= best.loss + self._error(best) and here.gradient_norm < best.gradient_norm
+        )
+        improved = lower or flat_but_closer
+        return replace(
+            state,
+            current=here,
+            best=here if improved else best,
+            pairs=pairs,
+            flat_steps=0 if improved else state.flat_steps + 1,
+        )
+
+    def _launch(self, state: LbfgsState) -> LbfgsState:
+        """Start a line search from the current point."""
+        here = state.current
+        assert here is not None
+        if here.gradient_norm == 0.0:
+            return replace(state, stalled="the gradient is zero")
+        if state.flat_steps >= FLAT_STEPS:
+            return replace(state, stalled=NO_DECREASE)
+        direction = _direction(state.pairs, here.gradient)
+        slope = float(here.gradient @ direction)
+        if slope >= 0 and state.pairs:
+            return self._launch(replace(state, pairs=()))
+        step = 1.0 if state.pairs else min(1.0, 1.0 / float(np.abs(here.gradient).sum()))
+        point = here.point + step * direction
+        if slope >= 0 or np.array_equal(point, here.point):
+            return replace(state, stalled=NO_DECREASE)
+        search = begin(here.loss, slope, step, self._error(here))
+        return replace(state, point=point, direction=direction, search=search)
+
+    def _recovered(self, state: LbfgsState, here: Evaluation) -> LbfgsState:
+        """After a failed search: try the gradient itself once, unless what it could gain is below rounding."""
+        assert state.search is not None
+        gain = -state.search.start.slope * state.search.step
+        if not state.pairs or gain <= self._error(here):
+            return replace(state, stalled=NO_DECREASE)
+        return self._launch(replace(state, pairs=()))
+
+    def _error(self, here: Evaluation) -> float:
+        return self.noise * abs(here.loss)
+
+
+def _with_pair(pairs: tuple[Pair, ...], step: Vector, change: Vector) -> tuple[Pair, ...]:
+    curvature = float(step @ change)
+    smallest = MIN_CURVATURE * float(np.linalg.norm(step) * np.linalg.norm(change))
+    return (*pairs, Pair(step, change, curvature)) if curvature > smallest else pairs
+
+
+def _direction(pairs: tuple[Pair, ...], gradient: Vector) -> Vector:
+    """-H g by the two-loop recursion, H_0 = (s.y / y.y) I of the latest pair."""
+    q = -gradient
+    weights: list[float] = []
+    for pair in reversed(pairs):
+        weight = float(pair.step @ q) / pair.curvature
+        weights.append(weight)
+        q = q - weight * pair.change
+    if pairs:
+        q = q * (pairs[-1].curvature / float(pairs[-1].change @ pairs[-1].change))
+    for pair, weight in zip(pairs, reversed(weights), strict=True):
+        q = q + (weight - float(pair.change @ q) / pair.curvature) * pair.step
+    return q

@@ -1,0 +1,98 @@
+"""What waits to be written to one gRPC stream: messages in order, or frames as far as credit goes.
+
+The typed session and the raw bulk stream of a worker each have a queue of their own on either side, so that a big
+tensor never delays a heartbeat.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Outbox:
+    """Messages that wait for one stream, in order."""
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque()
+        self._ready = asyncio.Event()
+
+    def put(self, message: bytes) -> None:
+        """Queue a message."""
+        self._messages.append(message)
+        self._ready.set()
+
+    async def drain_to(self, write: Write) -> None:
+        """Write messages as they come, until cancelled."""
+        while True:
+            while self._messages:
+                await write(self._messages.popleft())
+            self._ready.clear()
+            await self._ready.wait()
+
+
+@dataclass(slots=True)
+class Transfer:
+    """A big tensor bundle on its way to the other side."""
+
+    job: str
+    transfer_id: int
+    frames: Iterator[bytes]
+    frames_left: int
+    credit: int
+    """Frames that may be written before the other side allows more."""
+
+
+class FrameOutbox:
+    """Frames that wait for one bulk stream: control first, then transfers in order, as far as credit goes."""
+
+    def __init__(self) -> None:
+        self._control: deque[bytes] = deque()
+        self._transfers: dict[int, Transfer] = {}
+        self._ready = asyncio.Event()
+
+    def control(self, frame: bytes) -> None:
+        """Queue a credit or a refusal."""
+        self._control.append(frame)
+        self._ready.set()
+
+    def start(self, transfer: Transfer) -> None:
+        """Queue a transfer."""
+        self._transfers[transfer.transfer_id] = transfer
+        self._ready.set()
+
+    def grant(self, transfer_id: int, frames: int) -> None:
+        """The other side has room for more frames."""
+        if transfer := self._transfers.get(transfer_id):
+            transfer.credit += frames
+            self._ready.set()
+
+    def drop(self, transfer_id: int) -> None:
+        """The other side does not want a transfer."""
+        self._transfers.pop(transfer_id, None)
+
+    def drop_job(self, job: str) -> None:
+        """Send nothing more of a job's transfers."""
+        self._transfers = {i: transfer for i, transfer in self._transfers.items() if transfer.job != job}
+
+    async def drain_to(self, write: Write) -> None:
+        """Write frames as credit allows, until cancelled."""
+        while True:
+            while (frame := self._next()) is not None:
+                await write(frame)
+            self._ready.clear()
+            await self._ready.wait()
+
+    def _next(self) -> bytes | None:
+        if self._control:
+            return self._control.popleft()
+        transfer = next((t for t in self._transfers.values() if t.credit > 0), None)
+        if transfer is None:
+            return None
+        transfer.credit -= 1
+        transfer.frames_left -= 1
+        if transfer.frames_left == 0:
+            del self._transfers[transfer.transfer_id]
+        return next(transfer.frames)

@@ -1,0 +1,1 @@
+"""Stubs that protoc writes from protos/gradloom/v1; `make stubs` renews them, nobody edits them."""

@@ -1,0 +1,4 @@
+"""Between values and bytes: the only modules of the library that know the generated stubs, beside the client."""
+
+PROTOCOL_VERSION = 1
+"""Raised when an older worker could not understand a newer coordinator, or the other way round."""

@@ -1,0 +1,151 @@
+"""Named arrays <-> Bundle: descriptors in protobuf, bytes inline or as frames of the Bulk stream."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from gradloom.errors import ChecksumMismatch, FrameRefused
+from gradloom.tensors import Array, Tensors
+from gradloom.v1 import tensor_pb2
+from gradloom.wire.frames import Frame
+
+INLINE_BYTES = 256 * 1024
+"""Bundles up to this size ride inside the session's own message."""
+
+_DTYPES: Mapping[tensor_pb2.DType.ValueType, np.dtype[Any]] = {
+    tensor_pb2.DTYPE_FLOAT32: np.dtype("<f4"),
+    tensor_pb2.DTYPE_FLOAT64: np.dtype("<f8"),
+    tensor_pb2.DTYPE_INT64: np.dtype("<i8"),
+    tensor_pb2.DTYPE_UINT8: np.dtype("u1"),
+}
+_DTYPE_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+assert _DTYPES.keys() == set(tensor_pb2.DType.values()) - {tensor_pb2.DTYPE_UNSPECIFIED}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Arrays ready to send: descriptors, and one byte view each; the views keep the arrays alive."""
+
+    specs: tuple[tensor_pb2.TensorSpec, ...]
+    buffers: tuple[memoryview, ...]
+    byte_length: int
+
+    @property
+    def fits_inline(self) -> bool:
+        """Whether the bytes ride inside the message instead of on the Bulk stream."""
+        return self.byte_length <= INLINE_BYTES
+
+
+def encode(tensors: Tensors) -> Encoded:
+    """Describe arrays of float32, float64, int64 or uint8. No copy of C-contiguous little-endian arrays.
+
+    Wide elements come first, so that every array starts at a multiple of its element size.
+    """
+    arrays = [(name, _dense(name, array)) for name, array in tensors.items()]
+    arrays.sort(key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    specs = tuple(
+        tensor_pb2.TensorSpec(
+            name=name,
+            dtype=_DTYPE_CODES[array.dtype],
+            shape=array.shape,
+            codec=tensor_pb2.CODEC_DENSE,
+            byte_length=array.nbytes,
+        )
+        for name, array in arrays
+    )
+    buffers = tuple(array.reshape(-1).view(np.uint8).data for _, array in arrays)
+    return Encoded(specs, buffers, sum(array.nbytes for _, array in arrays))
+
+
+def _dense(name: str, array: Array) -> Array:
+    dtype = array.dtype.newbyteorder("<")
+    assert dtype in _DTYPE_CODES, (
+        f"tensor {name!r} is {array.dtype}; the wire carries {list(map(str, _DTYPE_CODES))}"
+    )
+    # ascontiguousarray makes a 0-d array 1-d
+    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+
+
+def bundle_of(encoded: Encoded, transfer_id: int) -> tensor_pb2.Bundle:
+    """The message that carries or announces the arrays; ``transfer_id`` is used where they are too big."""
+    bundle = tensor_pb2.Bundle(tensors=encoded.specs, byte_length=encoded.byte_length)
+    if encoded.fits_inline:
+        payload = b"".join(encoded.buffers)
+        bundle.inline.payload = payload
+        bundle.inline.checksum = xxhash.xxh3_64_intdigest(payload)
+    else:
+        bundle.transfer_id = transfer_id
+    return bundle
+
+
+def decode_inline(bundle: tensor_pb2.Bundle) -> Tensors:
+    """The arrays of a bundle that carries its bytes; read-only views. Raises ChecksumMismatch or FrameRefused."""
+    payload = bundle.inline.payload
+    if xxhash.xxh3_64_intdigest(payload) != bundle.inline.checksum:
+        raise ChecksumMismatch(f"an inline bundle of {len(payload)} bytes does not match its checksum")
+    return decode(bundle.tensors, memoryview(payload))
+
+
+def decode(specs: Sequence[tensor_pb2.TensorSpec], payload: memoryview) -> Tensors:
+    """Views into ``payload``. Raises FrameRefused if the descriptors do not fit it."""
+    tensors: dict[str, Array] = {}
+    offset = 0
+    for spec in specs:
+        if spec.dtype not in _DTYPES or spec.codec != tensor_pb2.CODEC_DENSE:
+            raise FrameRefused(f"tensor {spec.name!r} has unknown dtype {spec.dtype} or codec {spec.codec}")
+        dtype = _DTYPES[spec.dtype]
+        shape = tuple(spec.shape)
+        fits = math.prod(shape) * dtype.itemsize == spec.byte_length  # Python's integers don't overflow
+        if not fits or offset + spec.byte_length > len(payload) or spec.name in tensors:
+            raise FrameRefused(
+                f"tensor {spec.name!r} of shape {shape} does not fit its {spec.byte_length} bytes"
+            )
+        part = payload[offset : offset + spec.byte_length]
+        tensors[spec.name] = _shaped(np.frombuffer(part, dtype=dtype), shape, spec.name)
+        offset += spec.byte_length
+    if offset != len(payload):
+        raise FrameRefused(f"{len(payload) - offset} bytes of a bundle belong to no tensor")
+    return tensors
+
+
+def _shaped(flat: Array, shape: tuple[int, ...], name: str) -> Array:
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # more axes, or longer ones, than an array may have
+        raise FrameRefused(f"tensor {name!r} has the shape {shape}: {error}") from None
+
+
+def all_float64(specs: Sequence[tensor_pb2.TensorSpec]) -> bool:
+    """Whether the bytes are one run of float64, so that two bundles can be added frame by frame."""
+    return all(spec.dtype == tensor_pb2.DTYPE_FLOAT64 for spec in specs)
+
+
+class Assembly:
+    """Puts the frames of one transfer together in one buffer, in the order they were sent."""
+
+    def __init__(self, total: int) -> None:
+        self._buffer = np.empty(total, dtype=np.uint8)
+        self._received = 0
+
+    def add(self, frame: Frame) -> bool:
+        """Copy a frame into its place; whether the transfer is complete. Raises FrameRefused out of order."""
+        if frame.offset != self._received or frame.total != len(self._buffer):
+            raise FrameRefused(f"expected the frame at {self._received}, got the one at {frame.offset}")
+        self._buffer[frame.offset : frame.offset + len(frame.payload)] = frame.payload
+        self._received += len(frame.payload)
+        return self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte is there."""
+        return self._received == len(self._buffer)
+
+    @property
+    def payload(self) -> memoryview:
+        """All bytes; only once complete."""
+        assert self.complete
+        return self._buffer.data

@@ -1,0 +1,297 @@
+"""What people ask for and see of jobs and workers <-> protobuf. Nothing is checked or decided here."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gradloom.errors import WireError
+from gradloom.jobs import (
+    AlgorithmDescription,
+    JobEvent,
+    JobState,
+    JobView,
+    Note,
+    RetryReason,
+    RoundCompleted,
+    StateChanged,
+    TaskRetried,
+    WorkerShare,
+    WorkerState,
+    WorkerView,
+)
+from gradloom.specs import DataSpec, JobSpec
+from gradloom.v1 import cluster_pb2, data_pb2, job_pb2
+
+_JOB_STATES = {state: job_pb2.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
+_WORKER_STATES = {state: cluster_pb2.WorkerState.Value(f"WORKER_STATE_{state.name}") for state in WorkerState}
+_JOB_STATES_BACK = {number: state for state, number in _JOB_STATES.items()}
+_WORKER_STATES_BACK = {number: state for state, number in _WORKER_STATES.items()}
+
+
+def data_spec_to_proto(spec: DataSpec) -> data_pb2.DataSpec:
+    """Where the data is."""
+    return data_pb2.DataSpec(
+        uris=spec.uris,
+        format=spec.format,
+        features=spec.features,
+        target=spec.target,
+        weight=spec.weight,
+        shards=spec.shards,
+    )
+
+
+def data_spec_from_proto(message: data_pb2.DataSpec) -> DataSpec:
+    """Where the data is."""
+    return DataSpec(
+        uris=tuple(message.uris),
+        target=message.target,
+        features=tuple(message.features),
+        weight=message.weight,
+        format=message.format,
+        shards=message.shards,
+    )
+
+
+def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
+    """What was asked for."""
+    return job_pb2.JobSpec(
+        algorithm=spec.algorithm,
+        settings=spec.settings,
+        data=data_spec_to_proto(spec.data),
+        test_fraction=spec.test_fraction,
+        seed=spec.seed,
+        placement=spec.placement,
+    )
+
+
+def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
+    """What was asked for."""
+    return JobSpec(
+        algorithm=message.algorithm,
+        data=data_spec_from_proto(message.data),
+        settings=dict(sorted(message.settings.items())),  # a protobuf map has no order
+        test_fraction=message.test_fraction,
+        seed=message.seed,
+        placement=message.placement,
+    )
+
+
+def job_to_proto(view: JobView) -> job_pb2.Job:
+    """A job as it stands."""
+    message = job_pb2.Job(
+        job_id=view.job_id,
+        spec=job_spec_to_proto(view.spec),
+        state=_JOB_STATES[view.state],
+        reason=view.reason,
+        rounds=view.rounds,
+        max_rounds=view.max_rounds,
+        loss=view.loss,
+        scores=view.scores,
+        seconds=view.seconds,
+        rows_per_second=view.rows_per_second,
+        rows=view.rows,
+        shards=view.shards,
+        retries=view.retries,
+        parameters_sha256=view.parameters_sha256,
+        workers=[worker_share_to_proto(share) for share in view.workers],
+    )
+    _set_time(message.created_at, view.created_at)
+    return message
+
+
+def job_from_proto(message: job_pb2.Job) -> JobView:
+    """A job as it stands. Raises WireError for a state that this version does not know."""
+    return JobView(
+        job_id=message.job_id,
+        spec=job_spec_from_proto(message.spec),
+        state=_job_state(message.state),
+        reason=message.reason,
+        created_at=_get_time(message.created_at),
+        rounds=message.rounds,
+        max_rounds=message.max_rounds,
+        loss=message.loss if message.HasField("loss") else None,
+        scores=dict(sorted(message.scores.items())),  # a protobuf map has no order
+        seconds=message.seconds,
+        rows_per_second=message.rows_per_second,
+        rows=message.rows,
+        shards=message.shards,
+        retries=message.retries,
+        parameters_sha256=message.parameters_sha256,
+        workers=tuple(worker_share_from_proto(share) for share in message.workers),
+    )
+
+
+def worker_share_to_proto(share: WorkerShare) -> job_pb2.WorkerShare:
+    """What one worker did for one job."""
+    return job_pb2.WorkerShare(
+        worker=share.worker,
+        shards=share.shards,
+        rows=share.rows,
+        busy_fraction=share.busy_fraction,
+        retries=share.retries,
+        present=share.present,
+    )
+
+
+def worker_share_from_proto(message: job_pb2.WorkerShare) -> WorkerShare:
+    """What one worker did for one job."""
+    return WorkerShare(
+        worker=message.worker,
+        shards=message.shards,
+        rows=message.rows,
+        busy_fraction=message.busy_fraction,
+        retries=message.retries,
+        present=message.present,
+    )
+
+
+def event_to_proto(event: JobEvent) -> job_pb2.JobEvent:
+    """One thing that happened to a job."""
+    message = job_pb2.JobEvent(sequence=event.sequence)
+    _set_time(message.at, event.at)
+    match event.what:
+        case StateChanged(state, reason):
+            message.state_changed.state = _JOB_STATES[state]
+            message.state_changed.reason = reason
+        case RoundCompleted() as done:
+            message.round_completed.CopyFrom(_round_to_proto(done))
+        case TaskRetried(reason, worker, shards, attempt, detail):
+            retried = job_pb2.TaskRetried(
+                reason=reason.value, worker=worker, shards=shards, attempt=attempt, detail=detail
+            )
+            message.task_retried.CopyFrom(retried)
+        case Note(text):
+            message.note.CopyFrom(job_pb2.Note(text=text))
+    return message
+
+
+def event_from_proto(message: job_pb2.JobEvent) -> JobEvent:
+    """One thing that happened to a job. Raises WireError for a state or reason that this version does not know.
+
+    An event of a kind that only a newer coordinator knows becomes a Note, so that watching goes on.
+    """
+    what: StateChanged | RoundCompleted | TaskRetried | Note
+    match message.WhichOneof("kind"):
+        case "state_changed":
+            what = StateChanged(_job_state(message.state_changed.state), message.state_changed.reason)
+        case "round_completed":
+            what = _round_from_proto(message.round_completed)
+        case "task_retried":
+            what = _retried_from_proto(message.task_retried)
+        case "note":
+            what = Note(message.note.text)
+        case _:
+            what = Note("something happened that this version of gradloom has no words for")
+    return JobEvent(message.sequence, _get_time(message.at), what)
+
+
+def worker_to_proto(view: WorkerView) -> cluster_pb2.Worker:
+    """A connected worker as it stands."""
+    return cluster_pb2.Worker(
+        worker=view.worker,
+        state=_WORKER_STATES[view.state],
+        host=view.host,
+        pid=view.pid,
+        cores=view.cores,
+        memory_bytes=view.memory_bytes,
+        version=view.version,
+        heartbeat_age_seconds=view.heartbeat_age_s,
+        tasks_in_flight=view.tasks_in_flight,
+        shards=view.shards,
+        rows=view.rows,
+        rows_per_second=view.rows_per_second,
+        connected_seconds=view.connected_s,
+        metrics_address=view.metrics_address,
+    )
+
+
+def worker_from_proto(message: cluster_pb2.Worker) -> WorkerView:
+    """A connected worker as it stands. Raises WireError for a state that this version does not know."""
+    state = _WORKER_STATES_BACK.get(message.state)
+    if state is None:
+        raise WireError(f"worker state {message.state} is not known to this version of gradloom")
+    return WorkerView(
+        worker=message.worker,
+        state=state,
+        host=message.host,
+        pid=message.pid,
+        cores=message.cores,
+        memory_bytes=message.memory_bytes,
+        version=message.version,
+        heartbeat_age_s=message.heartbeat_age_seconds,
+        tasks_in_flight=message.tasks_in_flight,
+        shards=message.shards,
+        rows=message.rows,
+        rows_per_second=message.rows_per_second,
+        connected_s=message.connected_seconds,
+        metrics_address=message.metrics_address,
+    )
+
+
+def algorithm_to_proto(description: AlgorithmDescription) -> job_pb2.AlgorithmDescription:
+    """An algorithm that a coordinator knows."""
+    return job_pb2.AlgorithmDescription(
+        name=description.name,
+        version=description.version,
+        summary=description.summary,
+        settings_schema=description.settings_schema,
+    )
+
+
+def algorithm_from_proto(message: job_pb2.AlgorithmDescription) -> AlgorithmDescription:
+    """An algorithm that a coordinator knows."""
+    return AlgorithmDescription(message.name, message.version, message.summary, message.settings_schema)
+
+
+def _round_to_proto(done: RoundCompleted) -> job_pb2.RoundCompleted:
+    return job_pb2.RoundCompleted(
+        round=done.round,
+        max_rounds=done.max_rounds,
+        loss=done.loss,
+        gradient_norm=done.gradient_norm,
+        validation_loss=done.validation_loss,
+        learning_rate=done.learning_rate,
+        seconds=done.seconds,
+        rows_per_second=done.rows_per_second,
+        workers=done.workers,
+        eta_seconds=done.eta_seconds,
+    )
+
+
+def _round_from_proto(message: job_pb2.RoundCompleted) -> RoundCompleted:
+    return RoundCompleted(
+        round=message.round,
+        max_rounds=message.max_rounds,
+        loss=message.loss if message.HasField("loss") else None,
+        gradient_norm=message.gradient_norm if message.HasField("gradient_norm") else None,
+        validation_loss=message.validation_loss if message.HasField("validation_loss") else None,
+        learning_rate=message.learning_rate if message.HasField("learning_rate") else None,
+        seconds=message.seconds,
+        rows_per_second=message.rows_per_second,
+        workers=message.workers,
+        eta_seconds=message.eta_seconds,
+    )
+
+
+def _retried_from_proto(message: job_pb2.TaskRetried) -> TaskRetried:
+    try:
+        reason = RetryReason(message.reason)
+    except ValueError:
+        raise WireError(f"retry reason {message.reason!r} is not known to this version of gradloom") from None
+    return TaskRetried(reason, message.worker, message.shards, message.attempt, message.detail)
+
+
+def _job_state(number: "job_pb2.JobState.ValueType") -> JobState:
+    state = _JOB_STATES_BACK.get(number)
+    if state is None:
+        raise WireError(f"job state {number} is not known to this version of gradloom")
+    return state
+
+
+def _set_time(stamp: Timestamp, at: float) -> None:
+    """Seconds and nanoseconds apart: a float of nanoseconds since the epoch would be 100 ns off."""
+    seconds, fraction = divmod(at, 1.0)
+    stamp.seconds = int(seconds)
+    stamp.nanos = min(round(fraction * 1e9), 999_999_999)
+
+
+def _get_time(stamp: Timestamp) -> float:
+    return float(stamp.seconds + stamp.nanos * 1e-9)

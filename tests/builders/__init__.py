@@ -1,0 +1,1 @@
+"""What tests are built from: worlds with a number for a clock, and the smallest algorithm there is."""

@@ -1,0 +1,107 @@
+"""A cluster without a cluster: shards in memory, one canonical sum a round. What tests train with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradloom.algorithms.algorithm import Algorithm, Needs
+from gradloom.canonical import CanonicalSum, Range, cover, fold
+from gradloom.data.preparation import Preparation, Split, prepare, row_parts
+from gradloom.data.shard import RawShard, Shard
+from gradloom.models import Model
+from gradloom.schema import Schema
+from gradloom.tensors import Tensors
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in memory."""
+
+    X: Floats
+    y: NDArray[Any]
+    weight: Floats | None = None
+
+    def cut(self, n_shards: int) -> list[RawShard]:
+        """Shards of very unequal size: each about half as large again as the one before."""
+        sizes = np.cumsum(1.5 ** np.arange(n_shards))
+        ends = [round(len(self.X) * size / sizes[-1]) for size in sizes]
+        starts = [0, *ends[:-1]]
+        return [self._rows(i, a, b) for i, (a, b) in enumerate(zip(starts, ends, strict=True))]
+
+    def _rows(self, index: int, start: int, stop: int) -> RawShard:
+        weight = None if self.weight is None else self.weight[start:stop]
+        return RawShard(index, start, np.ascontiguousarray(self.X[start:stop]), self.y[start:stop], weight)
+
+
+def schema_of(data: Data, needs: Needs, seed: int = 0) -> Schema:
+    """What profiling would find, computed in one place."""
+    split = Split(seed, needs.validation_fraction)
+    train = row_parts(split, 0, len(data.X)) == 0
+    classes = None if needs.task == "regression" else tuple(float(c) for c in np.unique(data.y))
+    weight = np.ones(len(data.X)) if data.weight is None else data.weight
+    class_weights: tuple[float, ...] = ()
+    if needs.class_weight == "balanced" and classes is not None:
+        per_class = [weight[train & (data.y == c)].sum() for c in classes]
+        class_weights = tuple(weight[train].sum() / (len(classes) * w) for w in per_class)
+        weight = weight * np.asarray(class_weights)[np.searchsorted(classes, data.y)]
+    scale = data.X[train].std(axis=0)
+    scale[scale == 0] = 1.0
+    preparation = Preparation(
+        split=split,
+        dtype=needs.dtype,
+        classes=classes,
+        center=tuple(data.X[train].mean(axis=0)) if needs.standardize else (),
+        scale=tuple(scale) if needs.standardize else (),
+        class_weights=class_weights,
+    )
+    names = tuple(f"x{j}" for j in range(data.X.shape[1]))
+    held = int((~train).sum())
+    return Schema(names, "y", classes, int(train.sum()), held, 0, float(weight[train].sum()), preparation)
+
+
+def shards_of(data: Data, schema: Schema, n_shards: int) -> list[Shard]:
+    """The prepared shards."""
+    return [prepare(raw, schema.preparation) for raw in data.cut(n_shards)]
+
+
+def total_of(algorithm: Algorithm[Any], shards: Sequence[Shard], message: Tensors) -> Tensors:
+    """One round on one worker that holds everything."""
+    return fold(Range(0, len(shards)), lambda i: algorithm.map(shards[i], message), algorithm.merge)
+
+
+def total_over_workers(
+    algorithm: Algorithm[Any], shards: Sequence[Shard], message: Tensors, holdings: Sequence[Sequence[int]]
+) -> Tensors:
+    """One round on workers that hold these shards; each sends the fewest nodes, the last worker's come first."""
+    collected = CanonicalSum[Tensors](len(shards), algorithm.merge)
+    for held in reversed(holdings):
+        for node in cover(held, len(shards)):
+            assert collected.add(
+                node, fold(node, lambda i: algorithm.map(shards[i], message), algorithm.merge)
+            )
+    return collected.total()
+
+
+def train_state(algorithm: Algorithm[Any], data: Data, n_shards: int = 5, holdings: Any = None) -> Any:
+    """The state when the algorithm says that it is done."""
+    schema = schema_of(data, algorithm.needs)
+    shards = shards_of(data, schema, n_shards)
+    state = algorithm.start(schema)
+    while algorithm.done(state) is None:
+        message = algorithm.broadcast(state)
+        if holdings is None:
+            total = total_of(algorithm, shards, message)
+        else:
+            total = total_over_workers(algorithm, shards, message, holdings)
+        state = algorithm.update(state, total)
+    return state
+
+
+def train(algorithm: Algorithm[Any], data: Data, n_shards: int = 5, holdings: Any = None) -> Model:
+    """The model that the algorithm ends with."""
+    return algorithm.finish(train_state(algorithm, data, n_shards, holdings))

@@ -1,0 +1,1 @@
+"""The worker: holds shards, computes partial sums on them with numpy, and sends them back."""

@@ -1,0 +1,98 @@
+"""The worker's process: arguments, environment, log, exit code."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from typing import Annotated
+
+import typer
+from prometheus_client import start_http_server
+from threadpoolctl import threadpool_limits
+
+from gradloom.memory import tune_malloc
+from gradloom.process import stop_at_end_of_stdin
+from gradloom.settings import DEFAULT_PORT, WorkerSettings
+from gradloom_worker.host import cpu_cores, memory_bytes
+from gradloom_worker.runtime import WorkerRuntime
+
+app = typer.Typer(add_completion=False)
+
+CACHE_FRACTION = 0.5
+"""Of the memory that falls to this worker when every core has one."""
+
+
+@app.command()
+def worker(
+    coordinator: Annotated[
+        str, typer.Option(envvar="GRADLOOM_CLUSTER", help="host:port of the coordinator.")
+    ] = f"127.0.0.1:{DEFAULT_PORT}",
+    name: Annotated[str, typer.Option(envvar="GRADLOOM_WORKER_NAME", help="Wished name.")] = "worker",
+    metrics_host: Annotated[str, typer.Option(envvar="GRADLOOM_METRICS_HOST")] = "127.0.0.1",
+    metrics_port: Annotated[
+        int, typer.Option(envvar="GRADLOOM_METRICS_PORT", help="Port of /metrics; 0 = any, -1 = none.")
+    ] = 9465,
+    cache_bytes: Annotated[
+        int, typer.Option(envvar="GRADLOOM_CACHE_BYTES", help="Memory for shards; 0 = by this machine.")
+    ] = 0,
+    announce: Annotated[bool, typer.Option(help="Print one JSON line once welcomed.")] = False,
+    exit_with_stdin: Annotated[bool, typer.Option(help="Leave when standard input ends.")] = False,
+    log_level: Annotated[str, typer.Option(envvar="GRADLOOM_LOG_LEVEL")] = "INFO",
+) -> None:
+    """Join a gradloom cluster and compute on its shards."""
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    tune_malloc()
+    settings = WorkerSettings(
+        coordinator=coordinator,
+        name=name,
+        metrics_port=None if metrics_port < 0 else metrics_port,
+        cache_bytes=cache_bytes or int(CACHE_FRACTION * memory_bytes() / max(1.0, cpu_cores())),
+    )
+    # more BLAS threads would part the sums differently: the same bits need one thread wherever a shard is computed
+    with threadpool_limits(limits=1):
+        code = asyncio.run(_run(settings, metrics_host, announce=announce, exit_with_stdin=exit_with_stdin))
+    raise typer.Exit(code)
+
+
+async def _run(settings: WorkerSettings, metrics_host: str, *, announce: bool, exit_with_stdin: bool) -> int:
+    runtime = WorkerRuntime(settings, on_welcome=_announce if announce else lambda _: None)
+    if settings.metrics_port is not None:
+        try:
+            server, _ = start_http_server(
+                settings.metrics_port, addr=metrics_host, registry=runtime.metrics.registry
+            )
+        except OSError as error:
+            sys.stderr.write(
+                f"error: metrics_port: {settings.metrics_port} can't be bound: {error.strerror}\n"
+            )
+            return 2
+        runtime.metrics_address = f"{metrics_host}:{server.server_port}"
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, runtime.leave, signal.Signals(number).name)
+    if exit_with_stdin:
+        parent_gone = asyncio.Event()
+        stop_at_end_of_stdin(parent_gone)
+        watcher = asyncio.create_task(_leave_when(parent_gone, runtime))
+        watcher.add_done_callback(lambda _: None)
+    return await runtime.run()
+
+
+async def _leave_when(gone: asyncio.Event, runtime: WorkerRuntime) -> None:
+    await gone.wait()
+    runtime.leave("the parent process is gone")
+
+
+def _announce(worker: str) -> None:
+    sys.stdout.write(json.dumps({"worker": worker}) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Broadcasts on their way in: puts frames together, and holds back the tasks that need what is not here yet.
+
+The session announces a broadcast and its tasks; the frames come on the bulk stream, before or after. Of each job
+only the newest round is kept.
+"""
+
+from dataclasses import dataclass, field
+
+from gradloom.tensors import Tensors
+from gradloom.v1 import tensor_pb2
+from gradloom.wire.bundles import Assembly, decode, decode_inline
+from gradloom.wire.frames import Frame
+from gradloom_worker.session import Task
+
+
+@dataclass(slots=True)
+class _Announced:
+    job: str
+    round: int
+    bundle: tensor_pb2.Bundle
+    tasks: list[Task] = field(default_factory=list)
+
+
+class Broadcasts:
+    """The newest message of each job, complete or on its way."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, tuple[int, Tensors]] = {}
+        self._announced: dict[int, _Announced] = {}
+        self._assemblies: dict[int, Assembly] = {}
+        self._dropped: set[int] = set()
+
+    def message(self, job: str, round_number: int) -> Tensors | None:
+        """The message of a round, if it is here."""
+        have, tensors = self._messages.get(job, (0, None))
+        return tensors if have == round_number else None
+
+    def announce(
+        self, job: str, round_number: int, bundle: tensor_pb2.Bundle, tasks: list[Task]
+    ) -> list[Task]:
+        """A round's broadcast and tasks; the tasks that can be computed now. Raises WireError."""
+        self.forget(job)
+        if bundle.WhichOneof("carrier") != "transfer_id":
+            self._messages[job] = (round_number, decode_inline(bundle))
+            return tasks
+        self._announced[bundle.transfer_id] = _Announced(job, round_number, bundle, tasks)
+        return self._complete(bundle.transfer_id)
+
+    def more_tasks(self, job: str, round_number: int, tasks: list[Task]) -> list[Task]:
+        """Tasks of a round that was announced before; those that can be computed now."""
+        if self.message(job, round_number) is not None:
+            return tasks
+        for announced in self._announced.values():
+            if (announced.job, announced.round) == (job, round_number):
+                announced.tasks += tasks
+        return []
+
+    def add(self, frame: Frame) -> list[Task]:
+        """Take in a frame; the tasks that can be computed now. Raises WireError."""
+        if frame.transfer_id in self._dropped:
+            return []
+        assembly = self._assemblies.setdefault(frame.transfer_id, Assembly(frame.total))
+        assembly.add(frame)
+        return self._complete(frame.transfer_id)
+
+    def _complete(self, transfer_id: int) -> list[Task]:
+        announced, assembly = self._announced.get(transfer_id), self._assemblies.get(transfer_id)
+        if announced is None or assembly is None or not assembly.complete:
+            return []
+        del self._announced[transfer_id], self._assemblies[transfer_id]
+        self._messages[announced.job] = (announced.round, decode(announced.bundle.tensors, assembly.payload))
+        return announced.tasks
+
+    def forget(self, job: str) -> None:
+        """Drop what is here of a job, and what is on its way."""
+        self._messages.pop(job, None)
+        for transfer_id in [t for t, announced in self._announced.items() if announced.job == job]:
+            del self._announced[transfer_id]
+            self._assemblies.pop(transfer_id, None)
+            self._dropped.add(transfer_id)
+
+    def clear(self) -> None:
+        """The session is over: transfer ids start anew."""
+        self._messages.clear()
+        self._announced.clear()
+        self._assemblies.clear()
+        self._dropped.clear()

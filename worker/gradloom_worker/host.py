@@ -1,0 +1,48 @@
+"""What this machine, or the container we are in, lets us use."""
+
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def cpu_cores() -> float:
+    """CPU cores we may use: the cgroup's quota where there is one, else what we may be scheduled on."""
+    available = float(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    quota = _cgroup_v2_quota() or _cgroup_v1_quota()
+    return min(available, quota) if quota else available
+
+
+def memory_bytes() -> int:
+    """Memory we may use: the cgroup's limit where there is one, else the machine's."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [_number(_CGROUP / "memory.max"), _number(_CGROUP / "memory/memory.limit_in_bytes")]
+    return min([physical, *(int(limit) for limit in limits if limit)])
+
+
+def _cgroup_v2_quota() -> float | None:
+    words = _words(_CGROUP / "cpu.max")
+    return float(words[0]) / float(words[1]) if len(words) == 2 and words[0] != "max" else None
+
+
+def _cgroup_v1_quota() -> float | None:
+    quota = _number(_CGROUP / "cpu/cpu.cfs_quota_us")
+    period = _number(_CGROUP / "cpu/cpu.cfs_period_us")
+    return quota / period if quota and period and quota > 0 else None
+
+
+def _number(path: Path) -> float | None:
+    words = _words(path)
+    try:
+        return float(words[0]) if words else None
+    except ValueError:
+        return None
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

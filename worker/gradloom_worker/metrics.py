@@ -1,0 +1,53 @@
+"""Prometheus metrics of one worker."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from gradloom_worker.shards import ShardStore
+
+LOAD_BUCKETS_S = (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+
+
+class WorkerMetrics:
+    """The worker's own registry."""
+
+    def __init__(self, store: ShardStore) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        ProcessCollector(registry=r)
+        time = Counter(
+            "gradloom_worker_time_seconds", "Where the time of answered tasks went.", ["phase"], registry=r
+        )
+        self._rows = Counter(
+            "gradloom_worker_rows", "Rows computed on, counted again in each round.", registry=r
+        )
+        tasks = Counter("gradloom_worker_tasks", "Tasks computed.", ["outcome"], registry=r)
+        self._load = Histogram(
+            "gradloom_shard_load_seconds",
+            "Time to load the shards of a task.",
+            registry=r,
+            buckets=LOAD_BUCKETS_S,
+        )
+        memory = Gauge("gradloom_worker_shard_bytes", "Memory that shards take.", registry=r)
+        memory.set_function(lambda: store.nbytes)
+        # looked up once: answering a small task must not cost more than computing it
+        self._phases = [time.labels(phase) for phase in ("queue", "load", "compute", "encode")]
+        self._succeeded, self._failed, self._discarded = (
+            tasks.labels(outcome) for outcome in ("succeeded", "failed", "discarded")
+        )
+
+    def answered(self, queue_s: float, load_s: float, compute_s: float, encode_s: float, rows: int) -> None:
+        """A task was answered with a partial."""
+        for phase, seconds in zip(self._phases, (queue_s, load_s, compute_s, encode_s), strict=True):
+            phase.inc(max(seconds, 0.0))
+        self._rows.inc(rows)
+        self._succeeded.inc()
+        if load_s > 0.001:
+            self._load.observe(load_s)
+
+    def failed(self) -> None:
+        """A task was answered with a failure."""
+        self._failed.inc()
+
+    def discarded(self) -> None:
+        """A task was computed for nothing."""
+        self._discarded.inc()

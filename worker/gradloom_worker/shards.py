@@ -1,0 +1,92 @@
+"""Shards in memory: read from their files when first asked for, kept as long as there is room.
+
+One thread uses this: the executor's.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gradloom.data.manifest import Manifest, ShardPlan
+from gradloom.data.preparation import Preparation, prepare
+from gradloom.data.reading import read_rows
+from gradloom.data.shard import RawShard, Shard
+
+V = TypeVar("V")
+CacheKey = tuple[str, str, int]
+"""Fingerprint of source and plan, what was done to the rows, and the shard's index."""
+
+
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V
+    nbytes: int
+
+
+class ShardStore:
+    """A least-recently-used cache of raw and prepared shards, bounded in bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._entries: OrderedDict[CacheKey, _Entry[RawShard | Shard]] = OrderedDict()
+        self.nbytes = 0
+        self.hits = 0
+        self.misses = 0
+
+    def raw(self, source: str, manifest: Manifest, plan: ShardPlan) -> RawShard:
+        """A shard's rows as they stand in the files. Raises DataError."""
+        key = (source, "raw", plan.index)
+        found = self._get(key)
+        if isinstance(found, RawShard):
+            return found
+        raw = read_rows(manifest.files, manifest.columns, plan)
+        self._put(key, raw, _raw_bytes(raw))
+        return raw
+
+    def prepared(
+        self, source: str, prepared_as: str, manifest: Manifest, plan: ShardPlan, how: Preparation
+    ) -> Shard:
+        """A shard's rows ready to compute on; its raw rows are forgotten. Raises DataError."""
+        key = (source, prepared_as, plan.index)
+        found = self._get(key)
+        if isinstance(found, Shard):
+            return found
+        kept = self._take((source, "raw", plan.index))
+        raw = kept if isinstance(kept, RawShard) else read_rows(manifest.files, manifest.columns, plan)
+        shard = prepare(raw, how)
+        self._put(key, shard, shard.nbytes)
+        return shard
+
+    def _get(self, key: CacheKey) -> RawShard | Shard | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._entries.move_to_end(key)
+        return entry.value
+
+    def _take(self, key: CacheKey) -> RawShard | Shard | None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return None
+        self.nbytes -= entry.nbytes
+        return entry.value
+
+    def _put(self, key: CacheKey, value: RawShard | Shard, nbytes: int) -> None:
+        self._entries[key] = _Entry(value, nbytes)
+        self.nbytes += nbytes
+        while self.nbytes > self._limit and len(self._entries) > 1:
+            _, oldest = self._entries.popitem(last=False)
+            self.nbytes -= oldest.nbytes
+
+
+def _raw_bytes(raw: RawShard) -> int:
+    n_rows, y, weight = raw.X.shape[0], raw.y, raw.weight
+    text = 56 * n_rows if y is not None and y.dtype == object else 0
+    return (
+        raw.X.nbytes
+        + (y.nbytes if y is not None else 0)
+        + (weight.nbytes if weight is not None else 0)
+        + text
+    )

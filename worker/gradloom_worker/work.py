@@ -1,0 +1,98 @@
+"""What one job's tasks compute: the job's setup bound to the shards. No streams, no threads."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradloom.algorithms.algorithm import Algorithm
+from gradloom.canonical import Range, fold
+from gradloom.data.manifest import Manifest, ShardPlan
+from gradloom.data.preparation import Preparation, Split
+from gradloom.data.profile import profile_shard
+from gradloom.errors import GradloomError
+from gradloom.steps import Step, merge_of
+from gradloom.tensors import Array, Tensors
+from gradloom_worker.shards import ShardStore
+
+
+class NonFinite(GradloomError):
+    """A partial holds NaN or Inf: it is never merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A task's partial, and where its time went."""
+
+    partial: Tensors
+    rows: int
+    load_s: float
+    compute_s: float
+
+
+@dataclass(slots=True)
+class JobWork:
+    """One job on this worker."""
+
+    step: Step
+    algorithm: Algorithm[Any]
+    n_shards: int
+    source_key: str
+    """Fingerprint of the data source."""
+    preparation_key: str
+    manifest: Manifest
+    """Files and columns; its shards are in ``plans``."""
+    split: Split
+    preparation: Preparation
+    plans: dict[int, ShardPlan] = field(default_factory=dict)
+
+    def compute(
+        self,
+        shards: Range,
+        message: Tensors,
+        store: ShardStore,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Computed:
+        """The partial of a range, merged in canonical order. Raises DataError, NonFinite, whatever map raises."""
+        load_s = 0.0
+        rows = 0
+
+        def leaf(index: int) -> Tensors:
+            nonlocal load_s, rows
+            before = clock()
+            run, n_rows = self._load(index, store)
+            load_s += clock() - before
+            rows += n_rows
+            return run(message)
+
+        start = clock()
+        partial = fold(shards, leaf, merge_of(self.step, self.algorithm))
+        if self.step is not Step.PROFILE:  # a profile counts the cells that are not finite
+            _refuse_nonfinite(partial, shards)
+        return Computed(partial, rows, load_s, clock() - start - load_s)
+
+    def _load(self, index: int, store: ShardStore) -> tuple[Callable[[Tensors], Tensors], int]:
+        plan = self.plans[index]
+        if self.step is Step.PROFILE:
+            raw = store.raw(self.source_key, self.manifest, plan)
+            return lambda _: profile_shard(raw, self.split), raw.X.shape[0]
+        shard = store.prepared(self.source_key, self.preparation_key, self.manifest, plan, self.preparation)
+        if self.step is Step.TRAIN:
+            return lambda message: self.algorithm.map(shard, message), len(shard.train)
+        return lambda message: self.algorithm.assess(shard.test, message), len(shard.test)
+
+
+def _all_finite(array: Array) -> bool:
+    """One pass and no temporary, since NaN and Inf survive a sum; a second one where huge numbers overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.sum(array, dtype=np.float64))
+    return math.isfinite(total) or bool(np.isfinite(array).all())
+
+
+def _refuse_nonfinite(partial: Tensors, shards: Range) -> None:
+    for name, array in partial.items():
+        if array.dtype.kind == "f" and not _all_finite(array):
+            raise NonFinite(f"the partial of shards {shards} holds NaN or Inf in {name!r}")
