@@ -79,9 +79,14 @@ class LinearModel:
         return LinearState(schema, self._optimizer(schema).init(np.zeros(size)))
 
     def broadcast(self, state: LinearState) -> Tensors:
-        """coefficients (d,) or (d, K), intercept () or (K,), round (): all float64."""
+        """coefficients (d,) or (d, K), intercept () or (K,) float64; round, seed () int64."""
         coefficients, intercept = self._unpack(state.optimizer.point, state.schema)
-        return {"coefficients": coefficients, "intercept": intercept, "round": np.asarray(float(state.round))}
+        return {
+            "coefficients": coefficients,
+            "intercept": intercept,
+            "round": np.asarray(state.round, dtype=np.int64),
+            "seed": np.asarray(state.schema.preparation.split.seed, dtype=np.int64),
+        }
 
     def map(self, shard: Shard, message: Tensors) -> Tensors:
         """Sums over the shard's rows, all float64.
@@ -90,7 +95,7 @@ class LinearModel:
         round's batch of them; validation_loss, validation_weight () over the validation rows.
         """
         w, b = message["coefficients"], message["intercept"]
-        train, held = self._batch(shard, int(message["round"])), shard.validation
+        train, held = self._batch(shard, int(message["round"]), int(message["seed"])), shard.validation
         sums = self.objective.sums(train.X, train.y, train.weight, w, b)
         validation_loss, validation_weight = self.objective.loss(held.X, held.y, held.weight, w, b)
         return {
@@ -199,13 +204,13 @@ class LinearModel:
             return coefficients, np.zeros(outputs)
         return coefficients, parameters[size:].reshape(outputs)
 
-    def _batch(self, shard: Shard, round_: int) -> Rows:
+    def _batch(self, shard: Shard, round_: int, seed: int) -> Rows:
         """The train rows of this round: all, or the next batch of a permutation that is new in every epoch."""
         rows, size = shard.train, self.settings.batch_size
         if size == 0 or size >= len(rows):
             return rows
         epoch, step = divmod(round_, -(-len(rows) // size))
-        order = shuffled_rows(self.settings.seed, shard.index, epoch, len(rows))
+        order = shuffled_rows(seed, shard.index, epoch, len(rows))
         chosen = order[step * size : (step + 1) * size]
         X = aligned_empty((len(chosen), rows.X.shape[1]), rows.X.dtype)
         np.take(rows.X, chosen, axis=0, out=X)

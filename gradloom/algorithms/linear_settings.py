@@ -71,7 +71,6 @@ class LinearSettings(Settings):
         description="stop after so many rounds without a better validation loss, return the best; 0 = off",
     )
     validation_fraction: float = Field(0.0, ge=0, le=0.9, description="share of the rows kept to validate on")
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="of the order of rows in batches")
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -98,7 +98,9 @@ def train(
     data_format: Format = None,
     shards: Annotated[int, typer.Option(help="Number of shards; 0 = by the size of the data.")] = 0,
     test_fraction: Annotated[float, typer.Option(help="Share of the rows held out for the scores.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Decides which rows are held out.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Decides which rows are held out, and the order of rows in batches.")
+    ] = 0,
     placement: Annotated[
         str, typer.Option(help="balanced or round_robin; the cluster's default if empty.")
     ] = "",

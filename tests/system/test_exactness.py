@@ -1,0 +1,153 @@
+"""The trained model has the same bits whatever the workers were and whatever became of them.
+
+The reference is computed by one worker that nobody disturbs; everything else must have its SHA-256.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gradloom import LocalCluster
+from gradloom.client import Client, Job
+from gradloom.jobs import JobView, Note, RoundCompleted, TaskRetried
+
+pytestmark = pytest.mark.system
+
+LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job whose result must not depend on the workers."""
+
+    algorithm: str
+    settings: dict[str, object] = field(default_factory=dict)
+    placement: str = ""
+
+    def submit(self, client: Client, data: Path) -> Job:
+        return client.submit(
+            self.algorithm,
+            data=str(data),
+            target="60",
+            shards=16,
+            test_fraction=0.1,
+            seed=3,
+            settings=self.settings,
+            placement=self.placement,
+        )
+
+
+LBFGS = Case("logistic", {"l2": 0.001})
+DESCENT = Case("logistic", {"optimizer": "gradient_descent", "max_rounds": 60, "tolerance": 0})
+BATCHES = Case("logistic", {"optimizer": "adam", "batch_size": 256, "max_rounds": 60})
+FLOAT64 = Case("linear", {"dtype": "float64", "l2": 0.01})
+SOFTMAX = Case("multinomial", {"l2": 0.01, "max_rounds": 20})
+CASES = {"lbfgs": LBFGS, "descent": DESCENT, "batches": BATCHES, "float64": FLOAT64, "softmax": SOFTMAX}
+
+
+def finished(job: Job) -> JobView:
+    view = job.wait(LIMIT_S)
+    assert view.state == "completed", view.reason
+    assert view.parameters_sha256
+    return view
+
+
+def texts(job: Job) -> list[str]:
+    return [event.what.text for event in job.watch() if isinstance(event.what, Note)]
+
+
+def after_round(job: Job, wanted: int) -> Iterator[None]:
+    """Yield once when the job has done so many rounds of training."""
+    for event in job.watch():
+        if isinstance(event.what, RoundCompleted) and event.what.round >= wanted:
+            yield
+            return
+    raise AssertionError(f"the job ended before round {wanted}")
+
+
+@pytest.fixture(scope="module")
+def reference(slow_data: Path) -> dict[str, str]:
+    """Hashes from one undisturbed worker."""
+    with LocalCluster(workers=1) as cluster, cluster.client() as client:
+        jobs = {name: case.submit(client, slow_data) for name, case in CASES.items()}
+        return {name: finished(job).parameters_sha256 for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize("n_workers", [2, 4, 7])
+def test_the_number_of_workers_changes_no_bit(n_workers: int, slow_data: Path, reference: dict[str, str]) -> None:
+    with LocalCluster(workers=n_workers) as cluster, cluster.client() as client:
+        jobs = {name: case.submit(client, slow_data) for name, case in CASES.items()}
+        views = {name: finished(job) for name, job in jobs.items()}
+        dealt = finished(Case(LBFGS.algorithm, LBFGS.settings, "round_robin").submit(client, slow_data))
+    assert {name: view.parameters_sha256 for name, view in views.items()} == reference
+    assert dealt.parameters_sha256 == reference["lbfgs"]
+    assert len(views["lbfgs"].workers) == n_workers
+    assert all(share.rows > 0 for share in views["lbfgs"].workers)
+
+
+def test_a_worker_killed_with_a_task_in_its_hands_changes_no_bit(slow_data: Path, reference: dict[str, str]) -> None:
+    with LocalCluster(workers=3) as cluster, cluster.client() as client:
+        job = DESCENT.submit(client, slow_data)
+        next(after_round(job, 3))
+        victim = cluster.workers[1]
+        # stopped, it can't answer the task that the next round gives it
+        os.kill(victim.pid, signal.SIGSTOP)
+        until_busy(client, "worker-1")
+        os.kill(victim.pid, signal.SIGKILL)
+        view = finished(job)
+        retries = [event.what for event in job.watch() if isinstance(event.what, TaskRetried)]
+    assert view.parameters_sha256 == reference["descent"]
+    assert view.retries == len(retries) >= 1
+    assert {(retry.worker, retry.reason.value) for retry in retries} == {("worker-1", "stream_reset")}
+    assert not next(share for share in view.workers if share.worker == "worker-1").present
+
+
+def test_a_worker_that_joins_late_helps_and_changes_no_bit(slow_data: Path, reference: dict[str, str]) -> None:
+    with LocalCluster(workers=1) as cluster, cluster.client() as client:
+        job = DESCENT.submit(client, slow_data)
+        cluster.add_worker()
+        view = finished(job)
+        notes = texts(job)
+    assert view.parameters_sha256 == reference["descent"]
+    assert "worker worker-1 joined" in notes
+    assert next(share for share in view.workers if share.worker == "worker-1").rows > 0
+
+
+def test_losing_every_worker_only_makes_the_job_wait(slow_data: Path, reference: dict[str, str]) -> None:
+    with LocalCluster(workers=1) as cluster, cluster.client() as client:
+        job = DESCENT.submit(client, slow_data)
+        next(after_round(job, 3))
+        os.kill(cluster.workers[0].pid, signal.SIGKILL)
+        for event in job.watch():
+            if isinstance(event.what, Note) and "there is no worker" in event.what.text:
+                break
+        assert job.view().state == "running"
+        cluster.add_worker()
+        view = finished(job)
+    assert view.parameters_sha256 == reference["descent"]
+
+
+def test_a_worker_that_falls_silent_is_given_up_and_changes_no_bit(slow_data: Path, reference: dict[str, str]) -> None:
+    with LocalCluster(workers=2) as cluster, cluster.client() as client:
+        job = DESCENT.submit(client, slow_data)
+        next(after_round(job, 3))
+        os.kill(cluster.workers[1].pid, signal.SIGSTOP)
+        view = finished(job)
+        reasons = {event.what.reason.value for event in job.watch() if isinstance(event.what, TaskRetried)}
+        os.kill(cluster.workers[1].pid, signal.SIGCONT)
+    assert view.parameters_sha256 == reference["descent"]
+    assert reasons == {"heartbeat_timeout"}
+
+
+def until_busy(client: Client, worker: str) -> None:
+    """Wait until the coordinator has given the worker a task; each look is an RPC, so this does not spin."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        if any(view.worker == worker and view.tasks_in_flight for view in client.workers()):
+            return
+    raise AssertionError(f"{worker} was never busy")
