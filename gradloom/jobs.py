@@ -110,10 +110,11 @@ class RoundCompleted:
 
 @dataclass(frozen=True, slots=True)
 class TaskRetried:
-    """A task is given to a worker again."""
+    """Shards have to be computed again."""
 
     reason: RetryReason
     worker: str
+    """The one whose try came to nothing."""
     shards: str
     attempt: int
     detail: str

@@ -50,7 +50,7 @@ def sentence_of(what: StateChanged | TaskRetried | Note) -> str:
         case StateChanged(state, reason):
             return f"{state}: {reason}" if reason else str(state)
         case TaskRetried(reason, worker, shards, attempt, detail):
-            sentence = f"retry: shards {shards} go to {worker}, attempt {attempt} ({reason})"
+            sentence = f"retry: shards {shards} of {worker} are computed again, try {attempt} ({reason})"
             return f"{sentence}: {detail}" if detail else sentence
         case Note(text):
             return text

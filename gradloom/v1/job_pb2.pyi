@@ -341,6 +341,7 @@ class TaskRetried(_message.Message):
     reason: _builtins.str
     """worker_lost, heartbeat_timeout, stream_reset, deadline, exception, out_of_memory, nonfinite, checksum, shard_changed"""
     worker: _builtins.str
+    """The one whose try came to nothing."""
     shards: _builtins.str
     """The shards, e.g. "4-7"."""
     attempt: _builtins.int
