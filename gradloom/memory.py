@@ -1,6 +1,10 @@
 """How this process asks the system for memory."""
 
 import ctypes
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
 
 _M_ARENA_MAX = -8
 _M_TRIM_THRESHOLD = -1
@@ -26,3 +30,29 @@ def tune_malloc() -> bool:
         _M_TOP_PAD: 64 * 1024**2,
     }
     return all(mallopt(option, value) == 1 for option, value in settings.items())
+
+
+class BufferPool:
+    """Big byte buffers that are used again once nobody looks at them any more.
+
+    The kernel hands out fresh pages zeroed, one fault at a time: for a buffer that is filled once a round that costs
+    as much as filling it. A buffer is free when no array or memoryview refers to it, which numpy makes sure of by
+    keeping a reference to the owner in every view; nobody has to give one back.
+    """
+
+    def __init__(self, keep: int = 3) -> None:
+        self._keep = keep
+        self._owners: list[NDArray[np.uint8]] = []
+
+    def take(self, n_bytes: int) -> NDArray[np.uint8]:
+        """A buffer of so many bytes with whatever is in it."""
+        for i in range(len(self._owners)):
+            if self._owners[i].nbytes == n_bytes and sys.getrefcount(self._owners[i]) <= _UNUSED:
+                return self._owners[i][:]
+        owner = np.empty(n_bytes, dtype=np.uint8)
+        self._owners = [*self._owners[-self._keep + 1 :], owner]
+        return owner[:]
+
+
+_UNUSED = 2
+"""References to an owner that are the pool's own: the list's, and getrefcount's argument."""

@@ -7,7 +7,7 @@ is dropped; what was sent of its parts gives way to the frames of the whole. Tha
 a range has the same bits whoever computes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,46 +61,60 @@ def _check_size(bundle: tensor_pb2.Bundle) -> None:
 
 
 class ChunkedSum:
-    """One canonical sum for each frame of a bundle of float64."""
+    """One canonical sum for each frame of a bundle of float64; the sums grow in the place where they belong."""
 
     def __init__(self, n_shards: int, bundle: tensor_pb2.Bundle) -> None:
         self.specs = tuple(bundle.tensors)
         self.byte_length = bundle.byte_length
+        self._total = np.empty(bundle.byte_length // 8, dtype=np.float64)
         self._sums: list[CanonicalSum[Chunk] | None] = [
-            CanonicalSum(n_shards, _add_reusing) for _ in range(n_frames(bundle.byte_length))
+            CanonicalSum(n_shards, _adder(self._place(i))) for i in range(n_frames(bundle.byte_length))
         ]
-        self._total: NDArray[np.float64] | None = None
         self._left = len(self._sums)
 
+    def _place(self, position: int) -> Chunk:
+        start = position * FRAME_BYTES // 8
+        return self._total[start : start + FRAME_BYTES // 8]
+
     def add(self, node: Range, frame: Frame) -> None:
-        """Count one frame, unless that part of the sum has been counted for all of these shards."""
+        """Count one frame, unless that part of the sum has been counted for these shards."""
         position = frame.offset // FRAME_BYTES
         chunk_sum = self._sums[position]
         if chunk_sum is None:
             return
-        chunk_sum.replace(node, np.frombuffer(frame.payload, dtype="<f8"))
+        chunk_sum.add(node, np.frombuffer(frame.payload, dtype="<f8"))
         if chunk_sum.complete:
             self._finish(position, chunk_sum.total())
 
     def _finish(self, position: int, chunk: Chunk) -> None:
-        if self._total is None:
-            self._total = np.empty(self.byte_length // 8, dtype=np.float64)
-        start = position * FRAME_BYTES // 8
-        self._total[start : start + len(chunk)] = chunk
+        place = self._place(position)
+        if not np.may_share_memory(place, chunk):
+            place[...] = chunk  # it was merged elsewhere, or not at all
         self._sums[position] = None
         self._left -= 1
 
     def total(self) -> Tensors:
         """The arrays; only once every frame is complete."""
         assert self._left == 0, f"{self._left} frames are incomplete"
-        assert self._total is not None
         return decode(self.specs, self._total.view(np.uint8).data)
 
 
-def _add_reusing(left: Chunk, right: Chunk) -> Chunk:
-    """left + right, written over whichever of them is ours; frames fresh from the wire are read-only."""
-    ours = left if left.flags.writeable else right if right.flags.writeable else None
-    return np.add(left, right, out=ours)
+def _adder(place: Chunk) -> Callable[[Chunk, Chunk], Chunk]:
+    """left + right without a new array where that can be: in ``place`` once, then over whichever of them is ours.
+
+    Frames fresh from the wire are read-only.
+    """
+    place_is_free = True
+
+    def add(left: Chunk, right: Chunk) -> Chunk:
+        nonlocal place_is_free
+        if left is place or right is place or place_is_free:
+            place_is_free = False
+            return np.add(left, right, out=place)
+        ours = left if left.flags.writeable else right if right.flags.writeable else None
+        return np.add(left, right, out=ours)
+
+    return add
 
 
 class ChunkedUpload:
@@ -131,7 +145,7 @@ class WholeUpload:
 
     def __init__(self, bundle: tensor_pb2.Bundle) -> None:
         self._specs: Sequence[tensor_pb2.TensorSpec] = tuple(bundle.tensors)
-        self._assembly = Assembly(bundle.byte_length)
+        self._assembly = Assembly(np.empty(bundle.byte_length, dtype=np.uint8))
 
     def add(self, frame: Frame) -> bool:
         """Take in a frame; whether it was the last. Raises FrameRefused out of order."""

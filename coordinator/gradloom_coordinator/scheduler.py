@@ -110,9 +110,9 @@ class Scheduler:
             case WorkerJoined():
                 return self._join(event, now)
             case WorkerLeft():
-                return self._lose(event.worker, RetryReason.WORKER_LOST, event.detail, now)
+                return self._gone(event.worker, RetryReason.WORKER_LOST, event.detail, now)
             case StreamBroken():
-                return self._lose(event.worker, RetryReason.STREAM_RESET, event.detail, now)
+                return self._gone(event.worker, RetryReason.STREAM_RESET, event.detail, now)
             case TaskFailed():
                 return self._task_failed(event, now)
             case JobSubmitted():
@@ -186,7 +186,11 @@ class Scheduler:
         self._forget_placements()
         return self._hand_out_all(now)
 
+    def _gone(self, worker_id: WorkerId, reason: RetryReason, detail: str, now: float) -> list[Command]:
+        return self._lose(worker_id, reason, detail, now) + self._hand_out_all(now)
+
     def _lose(self, worker_id: WorkerId, reason: RetryReason, detail: str, now: float) -> list[Command]:
+        """Forget a worker and make what it had wait; handing that out is left to the caller."""
         worker = self.state.workers.pop(worker_id, None)
         if worker is None:
             return []
@@ -198,35 +202,32 @@ class Scheduler:
             at_fault = position == 0  # the others had not been started
             why = reason if at_fault or reason in LOST_WORKER else RetryReason.WORKER_LOST
             commands += self._try_again(worker, task, why, detail, now, died=at_fault)
-        return commands + self._hand_out_all(now)
+        return commands
 
     def _look_after_time(self, now: float) -> list[Command]:
-        # all suspects first, so that what a lost worker had is not handed to the next one that is silent too
-        self._suspect_the_silent(now)
         commands: list[Command] = []
         for worker in list(self.state.workers.values()):
             silent_s = now - worker.heard_at
             if silent_s > self.limits.lost_after_s:
                 detail = f"no sign of life for {silent_s:.1f} s"
-                commands.append(EndSession(worker.id, detail))
-                commands += self._lose(worker.id, RetryReason.HEARTBEAT_TIMEOUT, detail, now)
-            commands += self._overdue(worker, now)
-        return commands + self._hand_out_all(now)
-
-    def _suspect_the_silent(self, now: float) -> None:
-        for worker in self.state.workers.values():
-            if worker.takes_work and now - worker.heard_at > self.limits.suspect_after_s:
+                commands += self._give_up(worker, RetryReason.HEARTBEAT_TIMEOUT, detail, now)
+            elif overdue := self._overdue(worker, now):
+                commands += self._give_up(worker, RetryReason.DEADLINE, overdue, now)
+            elif silent_s > self.limits.suspect_after_s and worker.takes_work:
                 worker.step(WorkerState.SUSPECT)
                 self._forget_placements()
+        # only now, so that what one lost worker had is not handed to the next one that is lost too
+        return commands + self._hand_out_all(now)
 
-    def _overdue(self, worker: Worker, now: float) -> list[Command]:
-        """Give up on a worker whose task takes too long: what it computes can't be stopped from outside."""
+    def _overdue(self, worker: Worker, now: float) -> str:
+        """Says so if a worker's task takes too long: what it computes can't be stopped from outside."""
         task, given_at = next(iter(worker.tasks.items()), (None, now))
-        since = max(given_at, worker.answered_at)
-        if task is None or worker.id not in self.state.workers or now - since <= self.limits.task_timeout_s:
-            return []
-        detail = f"shards {task.range} took more than {self.limits.task_timeout_s:g} s"
-        return [EndSession(worker.id, detail), *self._lose(worker.id, RetryReason.DEADLINE, detail, now)]
+        if task is None or now - max(given_at, worker.answered_at) <= self.limits.task_timeout_s:
+            return ""
+        return f"shards {task.range} took more than {self.limits.task_timeout_s:g} s"
+
+    def _give_up(self, worker: Worker, reason: RetryReason, detail: str, now: float) -> list[Command]:
+        return [EndSession(worker.id, detail), *self._lose(worker.id, reason, detail, now)]
 
     # ---- rounds
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from gradloom.errors import ChecksumMismatch, FrameRefused
 from gradloom.tensors import Array, Tensors
@@ -125,10 +126,10 @@ def all_float64(specs: Sequence[tensor_pb2.TensorSpec]) -> bool:
 
 
 class Assembly:
-    """Puts the frames of one transfer together in one buffer, in the order they were sent."""
+    """Puts the frames of one transfer together in a buffer of its size, in the order they were sent."""
 
-    def __init__(self, total: int) -> None:
-        self._buffer = np.empty(total, dtype=np.uint8)
+    def __init__(self, buffer: NDArray[np.uint8]) -> None:
+        self._buffer = buffer
         self._received = 0
 
     def add(self, frame: Frame) -> bool:

@@ -6,6 +6,7 @@ only the newest round is kept.
 
 from dataclasses import dataclass, field
 
+from gradloom.memory import BufferPool
 from gradloom.tensors import Tensors
 from gradloom.v1 import tensor_pb2
 from gradloom.wire.bundles import Assembly, decode, decode_inline
@@ -29,6 +30,7 @@ class Broadcasts:
         self._announced: dict[int, _Announced] = {}
         self._assemblies: dict[int, Assembly] = {}
         self._dropped: set[int] = set()
+        self._pool = BufferPool()
 
     def message(self, job: str, round_number: int) -> Tensors | None:
         """The message of a round, if it is here."""
@@ -59,7 +61,9 @@ class Broadcasts:
         """Take in a frame; the tasks that can be computed now. Raises WireError."""
         if frame.transfer_id in self._dropped:
             return []
-        assembly = self._assemblies.setdefault(frame.transfer_id, Assembly(frame.total))
+        assembly = self._assemblies.get(frame.transfer_id)
+        if assembly is None:
+            assembly = self._assemblies[frame.transfer_id] = Assembly(self._pool.take(frame.total))
         assembly.add(frame)
         return self._complete(frame.transfer_id)
 

@@ -36,7 +36,7 @@ def through_the_session(tensors: Tensors) -> Tensors:
 
 def through_the_bulk_stream(tensors: Tensors) -> Tensors:
     encoded = encode(tensors)
-    assembly = Assembly(encoded.byte_length)
+    assembly = Assembly(np.empty(encoded.byte_length, dtype=np.uint8))
     for message in data_frames(1, encoded.buffers):
         assembly.add(parse_frame(message))
     return decode(encoded.specs, assembly.payload)
@@ -173,7 +173,7 @@ def test_random_bundles_are_refused_and_never_crash(noise: bytes) -> None:
 def test_frames_out_of_order_are_refused() -> None:
     encoded = encode({"x": np.zeros(FRAME_BYTES // 4, np.float64)})
     first, second = (parse_frame(message) for message in data_frames(1, encoded.buffers))
-    assembly = Assembly(encoded.byte_length)
+    assembly = Assembly(np.empty(encoded.byte_length, dtype=np.uint8))
     with pytest.raises(FrameRefused, match=f"expected the frame at 0, got the one at {FRAME_BYTES}"):
         assembly.add(second)
     assert not assembly.add(first)
@@ -187,4 +187,4 @@ def test_frames_out_of_order_are_refused() -> None:
 def test_a_frame_of_another_length_of_transfer_is_refused() -> None:
     [frame] = map(parse_frame, data_frames(1, [memoryview(b"12345678")]))
     with pytest.raises(FrameRefused):
-        Assembly(9).add(frame)
+        Assembly(np.empty(9, dtype=np.uint8)).add(frame)
