@@ -23,6 +23,7 @@ demo: setup  ## train on 336,776 real flights with a local cluster
 	$(BIN)/gradloom train logistic --data demo/flights.parquet --target late --workers 4 --test-fraction 0.2 --out demo/flights.safetensors
 
 test: setup  ## the whole test suite
+	@tests/install_packages.sh
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup  ## ruff, mypy --strict

@@ -77,12 +77,12 @@ class ChunkedSum:
         return self._total[start : start + FRAME_BYTES // 8]
 
     def add(self, node: Range, frame: Frame) -> None:
-        """Count one frame, unless that part of the sum has been counted for these shards."""
+        """Count one frame, unless that part of the sum has been counted for all of these shards."""
         position = frame.offset // FRAME_BYTES
         chunk_sum = self._sums[position]
         if chunk_sum is None:
             return
-        chunk_sum.add(node, np.frombuffer(frame.payload, dtype="<f8"))
+        chunk_sum.replace(node, np.frombuffer(frame.payload, dtype="<f8"))
         if chunk_sum.complete:
             self._finish(position, chunk_sum.total())
 

@@ -48,9 +48,10 @@ class WorkerLink:
     close_reason: str = ""
 
     def close(self, reason: str) -> None:
-        """Have both streams end."""
-        self.close_reason = reason
-        self.closing.set()
+        """Have both streams end; of several reasons the first one counts."""
+        if not self.closing.is_set():
+            self.close_reason = reason
+            self.closing.set()
 
     def forget_job(self, job: JobId) -> None:
         """The job is over."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from gradloom.algorithms import build
 from gradloom.data.planning import build_manifest
 from gradloom.data.preparation import Split
-from gradloom.errors import Conflict, GradloomError, InvalidInput, NotFound, Overloaded
+from gradloom.errors import AlreadyExists, Conflict, GradloomError, InvalidInput, NotFound, Overloaded
 from gradloom.jobs import JobState, JobView, Note, RoundCompleted, StateChanged, TaskRetried, WorkerView
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec, check_spec
@@ -27,11 +27,12 @@ from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
 from gradloom_coordinator.journal import Journal
+from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.links import Given, WorkerLink
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.runs import JobRun
-from gradloom_coordinator.scheduler import Limits, Scheduler
+from gradloom_coordinator.scheduler import Scheduler
 from gradloom_coordinator.training import Training
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ class Coordinator:
 
     def _same_job(self, run: JobRun, spec: JobSpec, client_token: str) -> JobView:
         if run.spec != spec:
-            raise Conflict(
+            raise AlreadyExists(
                 f"client_token: {client_token!r} was used for another specification ({run.job_id})"
             )
         return self.view(run)
@@ -296,8 +297,13 @@ class Coordinator:
         tensors = self._arrived.pop((command.worker, command.task))
         run = self.runs[command.task.job]
         assert run.collector is not None
-        if tensors is not None:
+        if tensors is None:
+            return
+        try:
             run.collector.add(command.task.range, tensors)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job ends and says so
+            where = f"the sum of shards {command.task.range} does not fit the others"
+            self.dispatch(e.JobBroken(run.job_id, f"{where}: {_sentence(error)}"))
 
     def _accept_offer(self, command: c.AcceptOffer) -> None:
         link, run = self.links[command.worker], self.runs[command.task.job]

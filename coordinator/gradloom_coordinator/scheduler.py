@@ -18,7 +18,6 @@ Two laws: nothing but ``Round.count`` decides what is counted, and every command
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from zlib import crc32
 
 from gradloom.canonical import Range, cover, is_node
 from gradloom.jobs import JobState, RetryReason, WorkerState
@@ -58,33 +57,13 @@ from gradloom_coordinator.events import (
     WorkerJoined,
     WorkerLeft,
 )
+from gradloom_coordinator.limits import Limits, backoff_s, pays_to_replace
 from gradloom_coordinator.policies import POLICIES, WorkerSpeed
 from gradloom_coordinator.rounds import Refusal, Round
 from gradloom_coordinator.state import ClusterState, Job, Waiting, Worker
 
 NO_USE_TRYING_AGAIN = frozenset({RetryReason.BAD_DATA, RetryReason.SHARD_CHANGED})
 LOST_WORKER = frozenset({RetryReason.WORKER_LOST, RetryReason.HEARTBEAT_TIMEOUT, RetryReason.STREAM_RESET})
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When the scheduler loses patience."""
-
-    suspect_after_s: float = 3.0
-    lost_after_s: float = 5.0
-    task_timeout_s: float = 600.0
-    max_attempts: int = 4
-    max_deaths: int = 3
-    """A shard on which so many workers were lost in one round is given to no other."""
-    backoff_base_s: float = 0.1
-    backoff_limit_s: float = 5.0
-    max_running_jobs: int = 4
-    speed_memory: float = 0.8
-    """Weight of the past in the moving average of a worker's rows per second."""
-    replace_gain: float = 1.25
-    """Shards are placed anew when the slowest worker would take so many times the ideal round."""
-    replace_every_rounds: int = 10
-    replace_min_gain_s: float = 0.05
 
 
 @dataclass(slots=True)
@@ -276,14 +255,7 @@ class Scheduler:
         if any(speed <= 0 for speed in speeds.values()):
             return False
         job.placed_in_round = job.round.number
-        slowest_s = max(
-            sum(job.shard_rows[i] for i in s) / speeds[w] for w, s in job.placement.shards.items()
-        )
-        ideal_s = sum(job.shard_rows) / sum(speeds.values())
-        return (
-            slowest_s - ideal_s > self.limits.replace_min_gain_s
-            and slowest_s > self.limits.replace_gain * ideal_s
-        )
+        return pays_to_replace(self.limits, job.placement, job.shard_rows, speeds)
 
     def _give(
         self, job: Job, worker: Worker, orders: tuple[TaskOrder, ...], reason: str, now: float
@@ -442,20 +414,10 @@ class Scheduler:
             return self._end(job.id, JobState.FAILED, text)
         job.retries += 1
         job.share(worker.id).retries += 1
-        not_before = now + self._backoff_s(task, failures)
+        not_before = now + backoff_s(self.limits, task, failures)
         avoid = "" if reason in LOST_WORKER else worker.id
         job.waiting.append(Waiting(task.range, task.attempt + 1, not_before, avoid))
         return [AnnounceRetry(job.id, worker.id, task.range, task.attempt + 1, reason, detail)]
-
-    def _backoff_s(self, task: TaskRef, failures: int) -> float:
-        """Exponential backoff with full jitter; none when the worker, not the task, was at fault.
-
-        The jitter comes from the task's own name, so that the same events give the same commands.
-        """
-        if failures == 0:
-            return 0.0
-        longest = min(self.limits.backoff_limit_s, self.limits.backoff_base_s * 2.0**failures)
-        return longest * crc32(f"{task.job}/{task.round}/{task.range}/{failures}".encode()) / 2**32
 
     # ---- small things
 

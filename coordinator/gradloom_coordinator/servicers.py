@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
 MODEL_CHUNK_BYTES = 1024 * 1024
-CREDIT_BATCH = 4
+CREDIT_BATCH = 2
 """Frames that are granted together."""
 
 Context = Any  # grpc.aio.ServicerContext, which has no types
@@ -198,13 +198,15 @@ class WorkerServicer:
             await asyncio.wait((writer, reader, closing), return_when=asyncio.FIRST_COMPLETED)
             if closing.done():
                 detail = link.close_reason
-            elif reader.done() and reader.exception() is None:
-                goodbye, detail = reader.result()
+            elif reader.done():
+                goodbye, detail = _ending(link, reader)
         finally:
             for task in (writer, reader, closing):
                 task.cancel()
             self._coordinator.leave(link, detail, goodbye=goodbye)
             link.close(detail)
+        if not goodbye:
+            _end_with_reason(context, detail)
 
     async def _read_session(self, link: WorkerLink, context: Context) -> tuple[bool, str]:
         while True:
@@ -263,6 +265,7 @@ class WorkerServicer:
             for task in (writer, reader, closing):
                 task.cancel()
             link.close(f"its bulk stream broke: {broken}" if broken else "its bulk stream ended")
+        _end_with_reason(context, link.close_reason)
 
     async def _read_bulk(self, link: WorkerLink, context: Context) -> None:
         consumed: dict[int, int] = {}
@@ -303,6 +306,20 @@ class WorkerServicer:
                 link.bulk.control(refusal_frame(transfer_id))
                 failed = TaskFailed(link.worker, incoming.task, RetryReason.CHECKSUM, error.message)
                 self._coordinator.dispatch(failed)
+
+
+def _ending(link: WorkerLink, reader: "asyncio.Task[tuple[bool, str]]") -> tuple[bool, str]:
+    """Whether a worker left on purpose, and why its session is over."""
+    error = reader.exception()
+    if error is None:
+        return reader.result()
+    log.error("the session of worker %s broke off", link.worker, exc_info=error)
+    return False, f"its session broke off: {error}"
+
+
+def _end_with_reason(context: Context, reason: str) -> None:
+    context.set_code(grpc.StatusCode.ABORTED)
+    context.set_details(reason)
 
 
 async def _hello(context: Context) -> worker_pb2.Hello:

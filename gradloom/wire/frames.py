@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from weakref import WeakSet
 
 import xxhash
 
@@ -17,7 +18,7 @@ MAGIC = b"GLB1"
 HEADER = struct.Struct("<4sB3xQQQI4xQ")
 FRAME_BYTES = 2 * 1024 * 1024
 """Payload of every frame but the last of a transfer."""
-INITIAL_CREDIT = 16
+INITIAL_CREDIT = 8
 """Frames that may be under way to one receiver before it has answered."""
 MAX_TRANSFER_BYTES = 16 * 1024**3
 
@@ -86,37 +87,44 @@ class SharedFrames:
         self.total = sum(len(buffer) for buffer in buffers)
         self._buffers = buffers
         self._built: dict[int, bytes] = {}
-        self._positions: dict[int, int] = {}
-        """Next frame of each receiver."""
+        self._receivers: WeakSet[_Receiver] = WeakSet()
 
     def __len__(self) -> int:
         return n_frames(self.total)
 
     def receiver(self) -> Iterator[bytes]:
-        """The frames in order for one receiver; closing the iterator early lets go of them."""
-        key = object()
-        self._positions[id(key)] = 0
-        return self._frames(key)
+        """The frames in order for one receiver; one that is no longer referred to holds nothing up."""
+        receiver = _Receiver(self)
+        self._receivers.add(receiver)
+        return receiver
 
-    def _frames(self, key: object) -> Iterator[bytes]:
-        try:
-            for index in range(len(self)):
-                frame = self._built.get(index)
-                if frame is None:
-                    frame = self._built[index] = data_frame(
-                        self.transfer_id, self._buffers, self.total, index
-                    )
-                self._positions[id(key)] = index + 1
-                self._let_go()
-                yield frame
-        finally:
-            del self._positions[id(key)]
-            self._let_go()
+    def frame(self, index: int) -> bytes:
+        """One frame, built unless it is held."""
+        if index not in self._built:
+            self._built[index] = data_frame(self.transfer_id, self._buffers, self.total, index)
+        return self._built[index]
 
-    def _let_go(self) -> None:
-        needed_from = min(self._positions.values(), default=len(self))
+    def let_go(self) -> None:
+        """Drop what every receiver has had."""
+        needed_from = min(receiver.next_index for receiver in self._receivers)
         for index in [index for index in self._built if index < needed_from]:
             del self._built[index]
+
+
+class _Receiver(Iterator[bytes]):
+    """Where one receiver of shared frames is."""
+
+    def __init__(self, frames: SharedFrames) -> None:
+        self._frames = frames
+        self.next_index = 0
+
+    def __next__(self) -> bytes:
+        if self.next_index == len(self._frames):
+            raise StopIteration
+        frame = self._frames.frame(self.next_index)
+        self.next_index += 1
+        self._frames.let_go()
+        return frame
 
 
 def _slices(buffers: Sequence[memoryview], offset: int, length: int) -> list[memoryview]:

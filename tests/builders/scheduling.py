@@ -28,8 +28,6 @@ from gradloom_coordinator.events import (
 from gradloom_coordinator.scheduler import Scheduler
 from gradloom_coordinator.state import Job, Worker
 
-Bounds = tuple[int, int]
-
 
 def task(lo: int, hi: int, attempt: int = 1, *, round: int = 1, job: str = "job") -> TaskRef:  # noqa: A002
     """One try at the shards lo..hi-1."""

@@ -57,8 +57,9 @@ def finished(job: Job) -> JobView:
     return view
 
 
-def texts(job: Job) -> list[str]:
-    return [event.what.text for event in job.watch() if isinstance(event.what, Note)]
+def noted(job: Job) -> Iterator[str]:
+    """What is said of the job in words, as it is said."""
+    return (event.what.text for event in job.watch() if isinstance(event.what, Note))
 
 
 def after_round(job: Job, wanted: int) -> Iterator[None]:
@@ -79,7 +80,9 @@ def reference(slow_data: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("n_workers", [2, 4, 7])
-def test_the_number_of_workers_changes_no_bit(n_workers: int, slow_data: Path, reference: dict[str, str]) -> None:
+def test_the_number_of_workers_changes_no_bit(
+    n_workers: int, slow_data: Path, reference: dict[str, str]
+) -> None:
     with LocalCluster(workers=n_workers) as cluster, cluster.client() as client:
         jobs = {name: case.submit(client, slow_data) for name, case in CASES.items()}
         views = {name: finished(job) for name, job in jobs.items()}
@@ -90,7 +93,9 @@ def test_the_number_of_workers_changes_no_bit(n_workers: int, slow_data: Path, r
     assert all(share.rows > 0 for share in views["lbfgs"].workers)
 
 
-def test_a_worker_killed_with_a_task_in_its_hands_changes_no_bit(slow_data: Path, reference: dict[str, str]) -> None:
+def test_a_worker_killed_with_a_task_in_its_hands_changes_no_bit(
+    slow_data: Path, reference: dict[str, str]
+) -> None:
     with LocalCluster(workers=3) as cluster, cluster.client() as client:
         job = DESCENT.submit(client, slow_data)
         next(after_round(job, 3))
@@ -107,14 +112,19 @@ def test_a_worker_killed_with_a_task_in_its_hands_changes_no_bit(slow_data: Path
     assert not next(share for share in view.workers if share.worker == "worker-1").present
 
 
-def test_a_worker_that_joins_late_helps_and_changes_no_bit(slow_data: Path, reference: dict[str, str]) -> None:
+def test_a_worker_that_joins_late_helps_and_changes_no_bit(
+    slow_data: Path, reference: dict[str, str]
+) -> None:
     with LocalCluster(workers=1) as cluster, cluster.client() as client:
         job = DESCENT.submit(client, slow_data)
+        next(after_round(job, 3))
+        # the job stands still until the other has come
+        os.kill(cluster.workers[0].pid, signal.SIGSTOP)
         cluster.add_worker()
+        assert any("worker worker-1 joined" in text for text in noted(job))
+        os.kill(cluster.workers[0].pid, signal.SIGCONT)
         view = finished(job)
-        notes = texts(job)
     assert view.parameters_sha256 == reference["descent"]
-    assert "worker worker-1 joined" in notes
     assert next(share for share in view.workers if share.worker == "worker-1").rows > 0
 
 
@@ -123,16 +133,16 @@ def test_losing_every_worker_only_makes_the_job_wait(slow_data: Path, reference:
         job = DESCENT.submit(client, slow_data)
         next(after_round(job, 3))
         os.kill(cluster.workers[0].pid, signal.SIGKILL)
-        for event in job.watch():
-            if isinstance(event.what, Note) and "there is no worker" in event.what.text:
-                break
+        assert any("there is no worker" in text for text in noted(job))
         assert job.view().state == "running"
         cluster.add_worker()
         view = finished(job)
     assert view.parameters_sha256 == reference["descent"]
 
 
-def test_a_worker_that_falls_silent_is_given_up_and_changes_no_bit(slow_data: Path, reference: dict[str, str]) -> None:
+def test_a_worker_that_falls_silent_is_given_up_and_changes_no_bit(
+    slow_data: Path, reference: dict[str, str]
+) -> None:
     with LocalCluster(workers=2) as cluster, cluster.client() as client:
         job = DESCENT.submit(client, slow_data)
         next(after_round(job, 3))

@@ -565,7 +565,9 @@ def test_sentences_keep_their_place_between_rounds():
         "completed:",
     ]
     assert "validation 0.25" in lines[2]
-    assert lines[3] == "retry: shards 4-7 of worker-2 are computed again, try 2 (worker_lost): its stream broke"
+    assert (
+        lines[3] == "retry: shards 4-7 of worker-2 are computed again, try 2 (worker_lost): its stream broke"
+    )
 
 
 def test_the_bar_of_a_terminal_shows_the_same_words(monkeypatch, capsys):

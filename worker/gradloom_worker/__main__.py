@@ -76,7 +76,10 @@ async def _run(settings: WorkerSettings, metrics_host: str, *, announce: bool, e
         stop_at_end_of_stdin(parent_gone)
         watcher = asyncio.create_task(_leave_when(parent_gone, runtime))
         watcher.add_done_callback(lambda _: None)
-    return await runtime.run()
+    code = await runtime.run()
+    if code:
+        sys.stderr.write(f"error: {runtime.ended_because}\n")
+    return code
 
 
 async def _leave_when(gone: asyncio.Event, runtime: WorkerRuntime) -> None:

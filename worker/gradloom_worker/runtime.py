@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 Call = Any
 """grpc.aio.StreamStreamCall, which has no types."""
-CREDIT_BATCH = 4
+CREDIT_BATCH = 2
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -76,6 +76,8 @@ class WorkerRuntime:
         self.store = ShardStore(settings.cache_bytes)
         self.metrics = WorkerMetrics(self.store)
         self.metrics_address = metrics_address
+        self.ended_because = ""
+        """Known once ``run`` has ended."""
         self._on_welcome = on_welcome
         self._clock = clock
         self._session = s.Session(s.Backoff(give_up_after_s=settings.give_up_after_s))
@@ -92,8 +94,8 @@ class WorkerRuntime:
         """Connect and work until told to leave; the exit code."""
         self._exit = asyncio.get_running_loop().create_future()
         self._handle(s.Connect())
-        code, reason = await self._exit
-        log.info("leaving: %s", reason)
+        code, self.ended_because = await self._exit
+        log.info("leaving: %s", self.ended_because)
         if self._conversation is not None:
             # a Goodbye may still be in the outbox
             with suppress(TimeoutError, asyncio.CancelledError):

@@ -9,7 +9,8 @@ from builders.scheduling import Desk, answer, failure, note, order, retry, sent,
 from gradloom.jobs import JobState, RetryReason
 from gradloom_coordinator.commands import AnnounceRetry, CloseRound, ReleaseJob, SendTasks
 from gradloom_coordinator.events import JobSubmitted, StreamBroken, TaskRef
-from gradloom_coordinator.scheduler import LOST_WORKER, NO_USE_TRYING_AGAIN, Limits, Scheduler
+from gradloom_coordinator.limits import Limits, backoff_s
+from gradloom_coordinator.scheduler import LOST_WORKER, NO_USE_TRYING_AGAIN, Scheduler
 
 LIMITS = Limits(backoff_base_s=0.5, backoff_limit_s=4.0)
 TRIED_AGAIN = sorted(set(RetryReason) - NO_USE_TRYING_AGAIN - LOST_WORKER)
@@ -67,15 +68,14 @@ def test_the_only_worker_gets_its_failed_task_again() -> None:
 
 
 def test_backoff_doubles_up_to_its_limit_with_a_jitter_that_is_always_the_same() -> None:
-    scheduler = Scheduler(LIMITS)
     tasks = [task(i, i + 1) for i in range(200)]
     for failures, longest in [(1, 1.0), (2, 2.0), (3, 4.0), (9, 4.0)]:
-        waits = [scheduler._backoff_s(ref, failures) for ref in tasks]
+        waits = [backoff_s(LIMITS, ref, failures) for ref in tasks]
         assert all(0.0 <= wait < longest for wait in waits)
         assert max(waits) > 0.9 * longest
         assert min(waits) < 0.1 * longest
-        assert waits == [Scheduler(LIMITS)._backoff_s(ref, failures) for ref in tasks]
-    assert scheduler._backoff_s(tasks[0], 0) == 0.0, "the worker was at fault, not the task"
+        assert waits == [backoff_s(LIMITS, replace(ref), failures) for ref in tasks]
+    assert backoff_s(LIMITS, tasks[0], 0) == 0.0, "the worker was at fault, not the task"
 
 
 def test_after_four_failures_the_job_fails_and_says_everything() -> None:

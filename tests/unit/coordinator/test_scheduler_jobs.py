@@ -21,8 +21,9 @@ from gradloom_coordinator.events import (
     JobSubmitted,
     RoundReady,
 )
+from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.rounds import Refusal
-from gradloom_coordinator.scheduler import Limits, Scheduler
+from gradloom_coordinator.scheduler import Scheduler
 
 EVEN = "4 shards over 2 workers in equal shares"
 

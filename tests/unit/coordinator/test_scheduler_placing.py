@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from builders.scheduling import Desk, answer, note, sent
 from gradloom_coordinator.commands import Command
-from gradloom_coordinator.scheduler import Limits, Scheduler
+from gradloom_coordinator.limits import Limits
+from gradloom_coordinator.scheduler import Scheduler
 
 LIMITS = Limits(replace_every_rounds=10, replace_gain=1.25, replace_min_gain_s=0.05)
 SHARDS = 16

@@ -13,8 +13,9 @@ from gradloom.canonical import Range
 from gradloom.jobs import JobState, RetryReason
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
+from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.policies import POLICIES
-from gradloom_coordinator.scheduler import Limits, Scheduler
+from gradloom_coordinator.scheduler import Scheduler
 from gradloom_coordinator.state import JOB_STEPS
 
 LIMITS = Limits(task_timeout_s=8.0, max_running_jobs=1, backoff_limit_s=2.0)

@@ -20,8 +20,9 @@ from gradloom_coordinator.events import (
     WorkerJoined,
     WorkerLeft,
 )
+from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.rounds import Refusal
-from gradloom_coordinator.scheduler import Limits, Scheduler
+from gradloom_coordinator.scheduler import Scheduler
 
 STARVED = note("waiting: there is no worker that takes work")
 

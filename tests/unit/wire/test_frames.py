@@ -17,6 +17,7 @@ from gradloom.wire.frames import (
     MAX_TRANSFER_BYTES,
     Frame,
     FrameKind,
+    SharedFrames,
     credit_frame,
     data_frames,
     n_frames,
@@ -138,3 +139,51 @@ def test_random_bytes_are_refused_and_never_crash(noise: bytes) -> None:
         with suppress(WireError):
             frame = parse_frame(received)
             assert frame.offset + len(frame.payload) <= frame.total or frame.kind is not FrameKind.DATA
+
+
+# ---- frames that several receivers share
+
+
+def shared(n: int) -> SharedFrames:
+    """The frames of n times 2 MiB."""
+    return SharedFrames(7, [memoryview(random_bytes(FRAME_BYTES)) for _ in range(n)])
+
+
+def test_receivers_that_keep_step_get_the_same_frames() -> None:
+    frames = shared(3)
+    both = list(zip(frames.receiver(), frames.receiver(), strict=True))
+    assert len(both) == len(frames) == 3
+    assert all(one is other for one, other in both)
+    assert [parse_frame(frame).offset for frame, _ in both] == [0, FRAME_BYTES, 2 * FRAME_BYTES]
+
+
+def test_only_what_lies_between_the_fastest_and_the_slowest_is_held() -> None:
+    frames = shared(3)
+    slow, fast = frames.receiver(), frames.receiver()
+    sent = list(fast)
+    assert len(frames._built) == 3
+    assert next(slow) is sent[0]
+    assert len(frames._built) == 2
+    assert list(slow) == sent[1:]
+    assert not frames._built
+
+
+def test_one_that_comes_later_has_its_frames_built_anew() -> None:
+    frames = shared(2)
+    first = list(frames.receiver())
+    assert not frames._built
+    again = list(frames.receiver())
+    assert again == first
+    assert not frames._built
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_receiver_that_goes_away_holds_nothing_up(begun: bool) -> None:
+    frames = shared(3)
+    gone, staying = frames.receiver(), frames.receiver()
+    if begun:
+        next(gone)
+    next(staying)
+    del gone
+    next(staying)
+    assert not frames._built

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that some tests drive for real; nothing is done for those that are there.
+set -euo pipefail
+
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need node nodejs
+need npm npm
+need promtool prometheus
+
+if ((${#missing[@]})); then
+    echo "installing for the tests: ${missing[*]}"
+    sudo=""
+    ((EUID == 0)) || sudo="sudo"
+    $sudo apt-get update -qq
+    # a service of prometheus is not wanted: only its tools are used
+    $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
