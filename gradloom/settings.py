@@ -18,6 +18,8 @@ class CoordinatorSettings:
     data_dir: Path = Path("gradloom-data")
     max_workers: int = 1024
     max_queued_jobs: int = 1000
+    max_ended_jobs: int = 1000
+    """Records that are kept; the oldest go first. Their model files stay."""
     heartbeat_interval_s: float = 1.0
     suspect_after_s: float = 3.0
     lost_after_s: float = 5.0

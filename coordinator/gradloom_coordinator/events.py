@@ -80,6 +80,13 @@ class JobBroken:
 
 
 @dataclass(frozen=True, slots=True)
+class JobForgotten:
+    """The record of a job that ended long ago is not kept any longer."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """A person wants the job to end."""
 
@@ -113,6 +120,9 @@ class PartialArrived:
     task: TaskRef
     rows: int
     compute_s: float
+    """Of the computing alone: what the worker's speed is measured by."""
+    busy_s: float
+    """Loading, computing and encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,7 @@ Event = (
     | RoundReady
     | JobFinished
     | JobBroken
+    | JobForgotten
     | CancelRequested
     | PartialOffered
     | PartialArrived

@@ -5,11 +5,11 @@ that is gone are removed.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gradloom.jobs import JobState, RetryReason, RoundCompleted, WorkerState
-from gradloom.v1 import worker_pb2
 from gradloom_coordinator.rounds import Refusal
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.state import ClusterState
@@ -85,13 +85,13 @@ class CoordinatorMetrics:
         for outcome in ("succeeded", "failed"):
             self._tasks.labels(outcome)
 
-    def task_done(self, worker: str, times: worker_pb2.TaskTimes) -> None:
+    def task_done(self, worker: str, busy_s: float) -> None:
         """A task was answered with a partial."""
         self._succeeded.inc()
         busy = self._busy_of.get(worker)
         if busy is None:
             busy = self._busy_of[worker] = self._busy.labels(worker)
-        busy.inc(times.load_seconds + times.compute_seconds + times.encode_seconds)
+        busy.inc(busy_s)
 
     def retried(self, reason: RetryReason) -> None:
         """A task has to be computed again."""
@@ -110,6 +110,17 @@ class CoordinatorMetrics:
         for split, loss in (("train", completed.loss), ("validation", completed.validation_loss)):
             if loss is not None:
                 self._loss.labels(job_id, split).set(loss)
+
+    def forget_job(self, job_id: str) -> None:
+        """The job's record is not kept any longer, nor are its series."""
+        for family, *more in (
+            (self._rounds,),
+            (self._round,),
+            (self._loss, "train"),
+            (self._loss, "validation"),
+        ):
+            with suppress(KeyError):  # it never had any
+                family.remove(job_id, *more)
 
     def observe(self, state: ClusterState, runs: Mapping[str, JobRun], now: float) -> None:
         """Set the gauges from what the scheduler knows."""

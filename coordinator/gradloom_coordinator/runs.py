@@ -162,7 +162,7 @@ class JobRun:
                 worker=name,
                 shards=len(placed.get(name, ())),
                 rows=job.share(name).rows,
-                busy_fraction=min(1.0, job.share(name).compute_s / seconds),
+                busy_fraction=min(1.0, job.share(name).busy_s / seconds),
                 retries=job.share(name).retries,
                 present=name in connected,
             )

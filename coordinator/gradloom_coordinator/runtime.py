@@ -139,8 +139,17 @@ class Coordinator:
         if client_token:
             self._tokens[client_token] = job_id
         run.journal.add(run.created_at, StateChanged(JobState.QUEUED, "submitted"))
+        self._forget_oldest()
         self.dispatch(e.JobSubmitted(job_id, placement))
         return self.view(run)
+
+    def _forget_oldest(self) -> None:
+        ended = [run.job_id for run in self.runs.values() if run.state.final]
+        for job_id in ended[: -self.settings.max_ended_jobs]:
+            del self.runs[job_id]
+            self._tokens = {token: job for token, job in self._tokens.items() if job != job_id}
+            self.metrics.forget_job(job_id)
+            self.dispatch(e.JobForgotten(job_id))
 
     def _same_job(self, run: JobRun, spec: JobSpec, client_token: str) -> JobView:
         if run.spec != spec:
@@ -177,7 +186,7 @@ class Coordinator:
         views = []
         for name, link in sorted(self.links.items()):
             worker = state.workers[name]
-            placed = [job.placement for job in state.jobs.values() if job.placement is not None]
+            placed = [job.placement for job in state.running() if job.placement is not None]
             views.append(
                 WorkerView(
                     worker=name,
@@ -250,8 +259,9 @@ class Coordinator:
         """A partial is here with all its bytes; ``tensors`` is None if its frames were merged as they came."""
         self._arrived[link.worker, task] = tensors
         times = partial.times
-        self.metrics.task_done(link.worker, times)
-        self.dispatch(e.PartialArrived(link.worker, task, partial.rows, times.compute_seconds))
+        busy_s = times.load_seconds + times.compute_seconds + times.encode_seconds
+        self.metrics.task_done(link.worker, busy_s)
+        self.dispatch(e.PartialArrived(link.worker, task, partial.rows, times.compute_seconds, busy_s))
         self._arrived.pop((link.worker, task), None)
 
     # ---- commands about tasks
@@ -393,6 +403,9 @@ class Coordinator:
             self.dispatch(
                 e.JobBroken(run.job_id, f"the model could not be written to {path}: {_sentence(error)}")
             )
+            return
+        if run.state.final:  # cancelled while it was written
+            path.unlink(missing_ok=True)
             return
         run.scores = {f"test_{name}": value for name, value in training.scores.items()}
         run.parameters_sha256 = training.model.parameters_sha256

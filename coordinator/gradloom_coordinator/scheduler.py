@@ -43,6 +43,7 @@ from gradloom_coordinator.events import (
     HeartbeatReceived,
     JobBroken,
     JobFinished,
+    JobForgotten,
     JobId,
     JobPlanned,
     JobSubmitted,
@@ -102,6 +103,8 @@ class Scheduler:
                 return self._end(event.job, JobState.COMPLETED, event.reason)
             case JobBroken():
                 return self._end(event.job, JobState.FAILED, event.reason)
+            case JobForgotten():
+                return self._forget_job(event.job)
             case CancelRequested():
                 return self._end(event.job, JobState.CANCELLED, event.reason or "cancelled by request")
 
@@ -139,6 +142,11 @@ class Scheduler:
             self._forget_tasks(worker, [task for task in worker.tasks if task.job == job_id])
         return [*commands, ReleaseJob(job_id), *self._start_queued()]
 
+    def _forget_job(self, job_id: JobId) -> list[Command]:
+        job = self.state.jobs.pop(job_id)
+        assert job.state.final, f"job {job_id} is {job.state}"
+        return []
+
     def _step(self, job: Job, to: JobState, reason: str) -> Command:
         job.step(to, reason)
         return AnnounceState(job.id, to, reason)
@@ -150,7 +158,7 @@ class Scheduler:
         self.state.workers[event.worker] = Worker(event.worker, joined_at=now, heard_at=now)
         self._forget_placements()
         notes: list[Command] = [
-            AnnounceNote(job.id, f"worker {event.worker} joined") for job in self._running()
+            AnnounceNote(job.id, f"worker {event.worker} joined") for job in self.state.running()
         ]
         return notes + self._hand_out_all(now)
 
@@ -175,7 +183,7 @@ class Scheduler:
             return []
         self._forget_placements()
         commands: list[Command] = [
-            AnnounceNote(job.id, f"worker {worker_id} is gone: {detail}") for job in self._running()
+            AnnounceNote(job.id, f"worker {worker_id} is gone: {detail}") for job in self.state.running()
         ]
         for position, task in enumerate(worker.tasks):
             at_fault = position == 0  # the others had not been started
@@ -267,7 +275,7 @@ class Scheduler:
         return SendTasks(worker.id, job.id, job.round.number, orders, reason)
 
     def _hand_out_all(self, now: float) -> list[Command]:
-        return [command for job in self._running() for command in self._hand_out_waiting(job, now)]
+        return [command for job in self.state.running() for command in self._hand_out_waiting(job, now)]
 
     def _hand_out_waiting(self, job: Job, now: float) -> list[Command]:
         due = [waiting for waiting in job.waiting if waiting.not_before <= now]
@@ -372,10 +380,9 @@ class Scheduler:
 
     def _credit(self, job: Job, worker: Worker, event: PartialArrived) -> None:
         worker.rows += event.rows
-        worker.compute_s += event.compute_s
         share = job.share(worker.id)
         share.rows += event.rows
-        share.compute_s += event.compute_s
+        share.busy_s += event.busy_s
         if event.rows and event.compute_s > 0:
             speed, memory = event.rows / event.compute_s, self.limits.speed_memory
             old = worker.rows_per_second or speed
@@ -429,11 +436,8 @@ class Scheduler:
 
     def _forget_placements(self) -> None:
         """Have every job's shards placed anew when its next round opens."""
-        for job in self._running():
+        for job in self.state.running():
             job.placement = None
-
-    def _running(self) -> list[Job]:
-        return [job for job in self.state.jobs.values() if job.state is JobState.RUNNING]
 
     def _takers(self) -> list[WorkerSpeed]:
         workers = sorted(self.state.workers.values(), key=lambda worker: worker.id)

@@ -42,7 +42,6 @@ class Worker:
     rows_per_second: float = 0.0
     """Moving average of its own computing; 0 until it has answered once."""
     rows: int = 0
-    compute_s: float = 0.0
     answered_at: float = 0.0
     """When it last answered a task."""
 
@@ -77,7 +76,7 @@ class Share:
     """What one worker has done for one job."""
 
     rows: int = 0
-    compute_s: float = 0.0
+    busy_s: float = 0.0
     retries: int = 0
 
 
@@ -119,6 +118,10 @@ class ClusterState:
 
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     jobs: dict[JobId, Job] = field(default_factory=dict)
+
+    def running(self) -> list[Job]:
+        """The jobs that run."""
+        return [job for job in self.jobs.values() if job.state is JobState.RUNNING]
 
     def check(self) -> None:
         """Assert every invariant; runs after each event under test."""

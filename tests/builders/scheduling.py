@@ -39,7 +39,7 @@ def order(lo: int, hi: int, attempt: int = 1) -> TaskOrder:
 
 
 def answer(worker: str, ref: TaskRef, rows: int = 10, compute_s: float = 1.0) -> PartialArrived:
-    return PartialArrived(worker, ref, rows, compute_s)
+    return PartialArrived(worker, ref, rows, compute_s, busy_s=2 * compute_s)
 
 
 def failure(

@@ -84,7 +84,7 @@ _VERBS: dict[str, tuple[str, Callable[[Words], e.Event]]] = {
     "abort": (_REASON, lambda w: e.JobBroken(w["name"], w["reason"])),
     "cancel": (_REASON, lambda w: e.CancelRequested(w["name"], w["reason"])),
     "offer": (_TASK, lambda w: e.PartialOffered(w["worker"], _task(w))),
-    "answer": (_TASK, lambda w: e.PartialArrived(w["worker"], _task(w), 100, 1.0)),
+    "answer": (_TASK, lambda w: e.PartialArrived(w["worker"], _task(w), 100, 1.0, 1.0)),
     "fail": (
         rf"{_TASK} (?P<why>\w+): (?P<message>.*)",
         lambda w: e.TaskFailed(w["worker"], _task(w), RetryReason(w["why"]), w["message"]),

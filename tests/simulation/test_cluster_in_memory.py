@@ -193,7 +193,7 @@ class World:
 
     def _arrive(self, name: str, task: e.TaskRef, partial: Vector) -> None:
         self._arriving[name, task] = partial
-        self._tell(e.PartialArrived(name, task, sum(ROWS[slice(*task.range)]), 0.1))
+        self._tell(e.PartialArrived(name, task, sum(ROWS[slice(*task.range)]), 0.1, 0.1))
 
     def _die(self, name: str) -> None:
         if name in self.alive:

@@ -189,8 +189,8 @@ def test_what_each_worker_did_is_added_up() -> None:
     desk.next_round()
     desk.answer_all(rows=20, seconds={"a": 2.0, "b": 4.0})
     shares = desk.job().shares
-    assert (shares["a"].rows, shares["a"].compute_s) == (40, 4.0)
-    assert (shares["b"].rows, shares["b"].compute_s) == (40, 8.0)
+    assert (shares["a"].rows, shares["a"].busy_s) == (40, 8.0)
+    assert (shares["b"].rows, shares["b"].busy_s) == (40, 16.0)
     assert [desk.worker(name).rows_per_second for name in ("a", "b")] == [10.0, 5.0]
 
 
