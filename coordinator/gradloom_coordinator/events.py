@@ -1,6 +1,7 @@
 """What the scheduler is told. Frozen values; the runtime makes them from what really happened."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gradloom.canonical import Range
 from gradloom.jobs import RetryReason
@@ -94,9 +95,8 @@ class CancelRequested:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRef:
-    """Names one try at one task."""
+class TaskRef(NamedTuple):
+    """Names one try at one task. A tuple, because it is looked up several times for each answer."""
 
     job: JobId
     round: int

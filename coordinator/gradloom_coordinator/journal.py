@@ -54,4 +54,6 @@ class Journal:
         first = self._events[0].sequence
         if 0 < sequence < first - 1:
             raise EventsGone(f"events before {first} are no longer kept; the last is {self._last}")
-        return [event for event in self._events if event.sequence > sequence]
+        # the newest are at the right end: a watcher that keeps up takes one, not a walk over all
+        wanted = min(len(self._events), self._last - sequence)
+        return [self._events[i] for i in range(-wanted, 0)]

@@ -28,7 +28,9 @@ class Given:
     step: Step | None = None
     shards: set[int] = field(default_factory=set)
     orders: tuple[TaskOrder, ...] = ()
-    """The last orders whose shards are known to be in ``shards``."""
+    """The last orders; their shards are in ``shards``."""
+    tasks: bytes = b""
+    """The same as the tasks of a serialized Compute."""
     broadcast_round: int = 0
 
 

@@ -119,6 +119,11 @@ class JobRun:
             eta_seconds=left * self.train_seconds / max(progress.iteration, 1),
         )
 
+    def round_again(self) -> bytes:
+        """A Compute of the open round for a worker that has its broadcast; tasks are appended to it."""
+        compute = worker_pb2.Compute(job_id=self.job_id, round=self.round)
+        return worker_pb2.CoordinatorMessage(compute=compute).SerializeToString()
+
     def setup_message(self) -> bytes:
         """What workers need to know before the first round of the present step."""
         assert self.training is not None

@@ -22,18 +22,19 @@ from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec, check_spec
 from gradloom.tensors import Tensors
 from gradloom.v1 import worker_pb2
-from gradloom.wire.data import shard_to_proto
 from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.links import Given, WorkerLink
+from gradloom_coordinator.links import WorkerLink
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.sending import send_tasks
 from gradloom_coordinator.training import Training
+from gradloom_coordinator.views import worker_view
 
 log = logging.getLogger(__name__)
 
@@ -183,29 +184,7 @@ class Coordinator:
     def workers(self) -> list[WorkerView]:
         """The connected workers, by name."""
         now, state = self._clock(), self._scheduler.state
-        views = []
-        for name, link in sorted(self.links.items()):
-            worker = state.workers[name]
-            placed = [job.placement for job in state.running() if job.placement is not None]
-            views.append(
-                WorkerView(
-                    worker=name,
-                    state=worker.state,
-                    host=link.hello.host,
-                    pid=link.hello.pid,
-                    cores=link.hello.cores,
-                    memory_bytes=link.hello.memory_bytes,
-                    version=link.hello.version,
-                    heartbeat_age_s=now - worker.heard_at,
-                    tasks_in_flight=len(worker.tasks),
-                    shards=sum(len(placement.shards.get(name, ())) for placement in placed),
-                    rows=worker.rows,
-                    rows_per_second=worker.rows_per_second,
-                    connected_s=now - worker.joined_at,
-                    metrics_address=link.hello.metrics_address,
-                )
-            )
-        return views
+        return [worker_view(link, state, now) for _, link in sorted(self.links.items())]
 
     def model_path(self, job_id: str) -> Path:
         """Where a completed job's model is. Raises NotFound, or Conflict if there is none."""
@@ -268,40 +247,8 @@ class Coordinator:
 
     def _send_tasks(self, command: c.SendTasks) -> None:
         link, run = self.links.get(command.worker), self.runs[command.job]
-        if link is None or run.training is None or run.broadcast is None:
-            return
-        given = link.given.setdefault(command.job, Given())
-        if given.step is not run.training.step:
-            link.session.put(run.setup_message())
-            given.step = run.training.step
-        if command.tasks is not given.orders:
-            self._assign_shards(link, run, given, command)
-        own = worker_pb2.Compute(
-            tasks=[
-                worker_pb2.TaskRange(lo=o.range.lo, hi=o.range.hi, attempt=o.attempt) for o in command.tasks
-            ]
-        )
-        if given.broadcast_round == command.round:
-            own.job_id, own.round = command.job, command.round
-            link.session.put(worker_pb2.CoordinatorMessage(compute=own).SerializeToString())
-            return
-        given.broadcast_round = command.round
-        tail = worker_pb2.CoordinatorMessage(compute=own).SerializeToString()
-        link.session.put(run.broadcast.compute + tail)
-        if transfer := run.broadcast.transfer(command.job):
-            link.bulk.drop_job(command.job)  # nobody needs the rest of an earlier round's broadcast
-            link.bulk.start(transfer)
-
-    def _assign_shards(self, link: WorkerLink, run: JobRun, given: Given, command: c.SendTasks) -> None:
-        assert run.training is not None
-        wanted = {i for order in command.tasks for i in range(*order.range)}
-        lacking = sorted(wanted - given.shards)
-        given.shards |= wanted
-        given.orders = command.tasks
-        if lacking:
-            plans = [shard_to_proto(run.training.manifest.shards[i]) for i in lacking]
-            assign = worker_pb2.AssignShards(job_id=run.job_id, shards=plans)
-            link.session.put(worker_pb2.CoordinatorMessage(assign_shards=assign).SerializeToString())
+        if link is not None and run.broadcast is not None:
+            send_tasks(link, run, command.tasks)
 
     def _merge(self, command: c.MergePartial) -> None:
         tensors = self._arrived.pop((command.worker, command.task))

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
 MODEL_CHUNK_BYTES = 1024 * 1024
-CREDIT_BATCH = 2
+CREDIT_BATCH = 4
 """Frames that are granted together."""
 
 Context = Any  # grpc.aio.ServicerContext, which has no types

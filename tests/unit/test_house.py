@@ -38,9 +38,9 @@ MAY_SPEAK_PROTOBUF = {
     "gradloom_coordinator.server": "registers the servicers",
     "gradloom_coordinator.runtime": "writes what workers are sent",
     "gradloom_coordinator.runs": "serializes a round once for all workers",
+    "gradloom_coordinator.sending": "appends a worker's own tasks to what was serialized once",
     "gradloom_coordinator.links": "keeps a worker's Hello and the announcements of its partials",
     "gradloom_coordinator.collector": "reads the descriptors of a bundle",
-    "gradloom_coordinator.metrics": "reads the times that a partial carries",
     "gradloom_worker.runtime": "reads what the coordinator sends, and answers",
     "gradloom_worker.broadcasts": "reads the descriptors of a bundle",
 }

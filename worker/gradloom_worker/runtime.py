@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 Call = Any
 """grpc.aio.StreamStreamCall, which has no types."""
-CREDIT_BATCH = 2
+CREDIT_BATCH = 4
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),

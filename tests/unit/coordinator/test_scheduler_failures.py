@@ -74,7 +74,7 @@ def test_backoff_doubles_up_to_its_limit_with_a_jitter_that_is_always_the_same()
         assert all(0.0 <= wait < longest for wait in waits)
         assert max(waits) > 0.9 * longest
         assert min(waits) < 0.1 * longest
-        assert waits == [backoff_s(LIMITS, replace(ref), failures) for ref in tasks]
+        assert waits == [backoff_s(LIMITS, ref._replace(), failures) for ref in tasks]
     assert backoff_s(LIMITS, tasks[0], 0) == 0.0, "the worker was at fault, not the task"
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -190,7 +189,7 @@ class Cluster(RuleBasedStateMachine):
     ) -> None:
         """A duplicate, a late answer, the wrong attempt, or somebody else's task."""
         given_to, ref = data.draw(st.sampled_from(self.sent))
-        ref = replace(ref, attempt=ref.attempt if attempt is None else attempt)
+        ref = ref._replace(attempt=ref.attempt if attempt is None else attempt)
         speaker = worker or given_to
         words: list[e.Event] = [answer(speaker, ref), e.PartialOffered(speaker, ref), failure(speaker, ref)]
         self.tell(data.draw(st.sampled_from(words)))

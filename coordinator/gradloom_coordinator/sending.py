@@ -1,0 +1,48 @@
+"""Tasks for one worker, with whatever it still lacks to compute them: setup, shards, the round's broadcast.
+
+What goes to many workers was serialized once; what is a worker's own is appended to it, since protobuf merges the
+fields of concatenated messages.
+"""
+
+from gradloom.v1 import worker_pb2
+from gradloom.wire.data import shard_to_proto
+from gradloom_coordinator.commands import TaskOrder
+from gradloom_coordinator.links import Given, WorkerLink
+from gradloom_coordinator.runs import JobRun
+
+
+def send_tasks(link: WorkerLink, run: JobRun, orders: tuple[TaskOrder, ...]) -> None:
+    """Queue a Compute of the run's open round on the worker's session, and its frames on the bulk stream."""
+    assert run.training is not None
+    assert run.broadcast is not None
+    given = link.given.setdefault(run.job_id, Given())
+    if given.step is not run.training.step:
+        link.session.put(run.setup_message())
+        given.step = run.training.step
+    if orders is not given.orders:  # the same object in every round until shards are placed anew
+        _assign_shards(link, run, given, orders)
+        given.orders, given.tasks = orders, _tasks(orders)
+    if given.broadcast_round == run.broadcast.round:
+        link.session.put(run.round_again() + given.tasks)
+        return
+    given.broadcast_round = run.broadcast.round
+    link.session.put(run.broadcast.compute + given.tasks)
+    if transfer := run.broadcast.transfer(run.job_id):
+        link.bulk.drop_job(run.job_id)  # nobody needs the rest of an earlier round's broadcast
+        link.bulk.start(transfer)
+
+
+def _assign_shards(link: WorkerLink, run: JobRun, given: Given, orders: tuple[TaskOrder, ...]) -> None:
+    assert run.training is not None
+    wanted = {i for order in orders for i in range(*order.range)}
+    lacking = sorted(wanted - given.shards)
+    given.shards |= wanted
+    if lacking:
+        plans = [shard_to_proto(run.training.manifest.shards[i]) for i in lacking]
+        assign = worker_pb2.AssignShards(job_id=run.job_id, shards=plans)
+        link.session.put(worker_pb2.CoordinatorMessage(assign_shards=assign).SerializeToString())
+
+
+def _tasks(orders: tuple[TaskOrder, ...]) -> bytes:
+    ranges = [worker_pb2.TaskRange(lo=o.range.lo, hi=o.range.hi, attempt=o.attempt) for o in orders]
+    return worker_pb2.CoordinatorMessage(compute=worker_pb2.Compute(tasks=ranges)).SerializeToString()
