@@ -136,14 +136,14 @@ async def noop_rounds(
     ends: list[float] = []
     peaks: list[int] = []
     cpu = 0.0
-    async for event in running.coordinator.run_named(view.job_id).journal.follow(0):
+    async for event in running.coordinator.records.named(view.job_id).journal.follow(0):
         if isinstance(event.what, RoundCompleted):
             ends.append(event.at)
             peaks.append(_peak() - idle)
             if event.what.round == warmup:
                 cpu = time.process_time()
     cpu = (time.process_time() - cpu) / rounds
-    final = running.coordinator.view(running.coordinator.run_named(view.job_id))
+    final = running.coordinator.view(running.coordinator.records.named(view.job_id))
     assert final.rounds == rounds + warmup, final.reason
     peers.stop()
     await running.stop()

@@ -5,6 +5,7 @@
     GradloomError
     ├── InvalidInput            a value that was given is wrong: field, value, what is allowed
     │   └── DataError           the data does not hold what was asked of it: file, column, cell
+    │       ├── DataUnreachable a file can't be opened from here; from elsewhere it may be
     │       └── ShardChanged    a file is not the one that the job was planned on
     ├── NotFound                no such job, worker or file
     │   └── EventsGone          those events of a job are no longer kept
@@ -59,6 +60,10 @@ class InvalidInput(GradloomError):
 
 class DataError(InvalidInput):
     """The data does not hold what was asked of it. ``field`` names the file or the column."""
+
+
+class DataUnreachable(DataError):
+    """A file can't be opened from this machine. ``field`` is its URI."""
 
 
 class ShardChanged(DataError):

@@ -44,6 +44,9 @@ class BufferPool:
         self._keep = keep
         self._owners: list[NDArray[np.uint8]] = []
 
+    def __len__(self) -> int:
+        return len(self._owners)
+
     def take(self, n_bytes: int) -> NDArray[np.uint8]:
         """A buffer of so many bytes with whatever is in it."""
         for i in range(len(self._owners)):
@@ -52,6 +55,10 @@ class BufferPool:
         owner = np.empty(n_bytes, dtype=np.uint8)
         self._owners = [*self._owners[-self._keep + 1 :], owner]
         return owner[:]
+
+    def clear(self) -> None:
+        """Give the buffers back to the system, each as soon as nobody looks at it any more."""
+        self._owners.clear()
 
 
 _UNUSED = 2

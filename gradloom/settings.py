@@ -18,12 +18,13 @@ class CoordinatorSettings:
     data_dir: Path = Path("gradloom-data")
     max_workers: int = 1024
     max_queued_jobs: int = 1000
-    max_ended_jobs: int = 1000
+    max_ended_jobs: int = 200
     """Records that are kept; the oldest go first. Their model files stay."""
     heartbeat_interval_s: float = 1.0
     suspect_after_s: float = 3.0
     lost_after_s: float = 5.0
     task_timeout_s: float = 600.0
+    planning_timeout_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

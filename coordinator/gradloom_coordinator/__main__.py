@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,11 @@ async def _serve(settings: CoordinatorSettings, *, announce: bool, exit_with_std
     if exit_with_stdin:
         stop_at_end_of_stdin(stop)
     await serve(settings, stop, ready)
+    # a thread that looks at files on a dead mount would be waited for without end
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _announce(ready: "asyncio.Future[Addresses]") -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradloom.canonical import CanonicalSum, Range
 from gradloom.errors import FrameRefused
 from gradloom.steps import Merge
-from gradloom.tensors import Tensors, sum_tensors
+from gradloom.tensors import Tensors, byte_length, sum_tensors
 from gradloom.v1 import tensor_pb2
 from gradloom.wire.bundles import Assembly, all_float64, decode
 from gradloom.wire.frames import FRAME_BYTES, MAX_TRANSFER_BYTES, Frame, n_frames
@@ -31,15 +31,19 @@ class Collector:
         self._merge = merge
         self._whole: CanonicalSum[Tensors] = CanonicalSum(n_shards, merge)
         self._chunked: ChunkedSum | None = None
+        self.partial_bytes = 0
+        """Of one partial; 0 until the first has come."""
 
     def add(self, node: Range, tensors: Tensors) -> None:
         """Count a whole partial; the scheduler has made sure that its shards are missing."""
+        self.partial_bytes = byte_length(tensors)
         counted = self._whole.add(node, tensors)
         assert counted, f"shards {node} were counted before"
 
     def upload(self, node: Range, bundle: tensor_pb2.Bundle) -> "ChunkedUpload | WholeUpload":
         """Where the frames of a big partial go. Raises FrameRefused for an announcement that can't be true."""
         _check_size(bundle)
+        self.partial_bytes = bundle.byte_length
         if self._merge is not sum_tensors or not all_float64(bundle.tensors):
             return WholeUpload(bundle)
         if self._chunked is None:

@@ -136,6 +136,13 @@ class TaskFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Stalled:
+    """The coordinator itself stood still: nobody could be heard for so long, and nobody is to blame for it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
@@ -155,5 +162,6 @@ Event = (
     | PartialOffered
     | PartialArrived
     | TaskFailed
+    | Stalled
     | Tick
 )

@@ -8,7 +8,9 @@ from gradloom.errors import EventsGone
 from gradloom.jobs import JobEvent, JobHappening, StateChanged
 
 MAX_EVENTS = 100_000
-"""Kept for each job; the oldest go first."""
+"""Kept of a job that has not ended; the oldest go first."""
+MAX_EVENTS_AFTERWARDS = 5_000
+"""Kept of one that has."""
 
 
 class Journal:
@@ -23,6 +25,8 @@ class Journal:
         """Note an event and wake the watchers."""
         self._last += 1
         self._events.append(JobEvent(self._last, at, what))
+        if self._closed:
+            self._events = deque(self._events, maxlen=MAX_EVENTS_AFTERWARDS)
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
-from gradloom_coordinator.events import TaskRef, WorkerId
+from gradloom_coordinator.events import WorkerId
 from gradloom_coordinator.policies import Placement
 
 
@@ -27,17 +26,6 @@ class Limits:
     """Shards are placed anew when the slowest worker would take so many times the ideal round."""
     replace_every_rounds: int = 10
     replace_min_gain_s: float = 0.05
-
-
-def backoff_s(limits: Limits, task: TaskRef, failures: int) -> float:
-    """Exponential backoff with full jitter; none when the worker, not the task, was at fault.
-
-    The jitter comes from the task's own name, so that the same events give the same commands.
-    """
-    if failures == 0:
-        return 0.0
-    longest = min(limits.backoff_limit_s, limits.backoff_base_s * 2.0**failures)
-    return longest * crc32(f"{task.job}/{task.round}/{task.range}/{failures}".encode()) / 2**32
 
 
 def pays_to_replace(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gradloom.canonical import Range
+from gradloom_coordinator.events import WorkerId
 
 
 class Refusal(StrEnum):
@@ -27,13 +28,17 @@ class Round:
 
     number: int
     n_shards: int
-    opened_at: float
     _counted: bytearray = field(init=False)
     _n_counted: int = 0
     attempts: dict[int, int] = field(default_factory=dict)
     """Failed tries of each shard that has failed."""
-    deaths: dict[int, int] = field(default_factory=dict)
+    failed_on: dict[int, set[WorkerId]] = field(default_factory=dict)
+    """Workers on which each shard has failed: others are asked first."""
+    deaths: dict[int, set[WorkerId]] = field(default_factory=dict)
     """Workers that were lost while they computed the shard."""
+    sent_twice: bool = False
+    """Whether any shard was ever given to a worker again."""
+    answered_by: set[WorkerId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._counted = bytearray(self.n_shards)
@@ -55,17 +60,22 @@ class Round:
         """Whether every shard has been counted."""
         return self._n_counted == self.n_shards
 
-    def missing(self) -> list[int]:
-        """Shards that have not been counted, in order."""
-        return [i for i, counted in enumerate(self._counted) if not counted]
-
-    def failed(self, shards: Range) -> int:
+    def failed(self, shards: Range, worker: WorkerId) -> int:
         """Note a failed try; the number of failed tries of the shard that has most."""
-        return _add(self.attempts, shards)
+        for i in range(*shards):
+            self.attempts[i] = self.attempts.get(i, 0) + 1
+            self.failed_on.setdefault(i, set()).add(worker)
+        return max(self.attempts[i] for i in range(*shards))
 
-    def died_on(self, shards: Range) -> int:
-        """Note that a worker was lost on these shards; the number of losses of the shard that has most."""
-        return _add(self.deaths, shards)
+    def died_on(self, shards: Range, worker: WorkerId) -> int:
+        """Note that a worker was lost on these shards; how many different ones were on the shard that has most."""
+        for i in range(*shards):
+            self.deaths.setdefault(i, set()).add(worker)
+        return max(len(self.deaths[i]) for i in range(*shards))
+
+    def avoid(self, shards: Range) -> frozenset[WorkerId]:
+        """Workers on which any of these shards has failed."""
+        return frozenset().union(*(self.failed_on.get(i, ()) for i in range(*shards)))
 
     def check(self, held: Iterable[Range]) -> None:
         """Assert that each missing shard is in somebody's hands or waits."""
@@ -74,9 +84,3 @@ class Round:
             covered[shards.lo : shards.hi] = b"\x01" * shards.size
         assert covered.find(0) < 0, f"round {self.number}: shard {covered.find(0)} is with nobody"
         assert sum(self._counted) == self._n_counted
-
-
-def _add(tally: dict[int, int], shards: Range) -> int:
-    for i in range(shards.lo, shards.hi):
-        tally[i] = tally.get(i, 0) + 1
-    return max(tally[i] for i in range(shards.lo, shards.hi))

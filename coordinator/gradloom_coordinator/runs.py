@@ -19,6 +19,9 @@ from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.state import Job
 from gradloom_coordinator.training import Training
 
+HEAVY_BYTES = 256 * 1024
+"""An update of more than that is kept off the event loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
@@ -69,6 +72,7 @@ class JobRun:
     model_path: Path | None = None
     retries: int = 0
     shares: tuple[WorkerShare, ...] = ()
+    _setup: tuple[Step | None, bytes] = (None, b"")
 
     def prepare_round(self, transfer_id: int, now: float) -> None:
         """Serialize the next round's message and make room for its sum."""
@@ -87,25 +91,30 @@ class JobRun:
         self.collector = Collector(len(self.training.manifest.shards), self.training.merge)
 
     def close_round(self, now: float, workers: int) -> RoundCompleted | None:
-        """Take in the sum of the round; what to tell people after a round of training. Raises GradloomError."""
-        assert self.training is not None
-        assert self.collector is not None
-        step = self.training.step
+        """Take in the sum of the round; what to tell people after a round of training. Raises GradloomError.
+
+        May run in a thread of its own: the job can be cancelled and released meanwhile.
+        """
+        training, collector = self.training, self.collector
+        if training is None or collector is None:
+            return None
+        step = training.step
         # the frames go before the update makes new parameters
-        collector, self.collector, self.broadcast = self.collector, None, None
-        progress = self.training.advance(collector.total())
+        self.collector, self.broadcast = None, None
+        progress = training.advance(collector.total())
         if step is not Step.TRAIN or progress is None:
             return None
-        return self._completed(progress, now - self.round_opened, workers)
+        return self._completed(training, progress, now - self.round_opened, workers)
 
-    def _completed(self, progress: Progress, seconds: float, workers: int) -> RoundCompleted:
-        assert self.training is not None
-        assert self.training.schema is not None
-        rows = self.training.schema.train_rows
+    def _completed(
+        self, training: Training, progress: Progress, seconds: float, workers: int
+    ) -> RoundCompleted:
+        assert training.schema is not None
+        rows = training.schema.train_rows
         self.progress = progress
         self.train_seconds += seconds
         self.train_rows_done += rows
-        left = 0 if self.training.ended_because else progress.max_iterations - progress.iteration
+        left = 0 if training.ended_because else progress.max_iterations - progress.iteration
         return RoundCompleted(
             round=progress.iteration,
             max_rounds=progress.max_iterations,
@@ -125,47 +134,37 @@ class JobRun:
         return worker_pb2.CoordinatorMessage(compute=compute).SerializeToString()
 
     def setup_message(self) -> bytes:
-        """What workers need to know before the first round of the present step."""
+        """What workers need to know before the first round of the present step; serialized once a step."""
         assert self.training is not None
-        training = self.training
-        if training.step is Step.PROFILE:
-            preparation = split_to_proto(training.split)
-        else:
-            assert training.schema is not None
-            preparation = preparation_to_proto(training.schema.preparation)
-        setup = worker_pb2.Setup(
-            job_id=self.job_id,
-            step=step_to_proto(training.step),
-            algorithm=self.spec.algorithm,
-            algorithm_version=training.algorithm.version,
-            settings=self.spec.settings,
-            source=source_to_proto(training.manifest),
-            n_shards=len(training.manifest.shards),
-            preparation=preparation,
-        )
-        return worker_pb2.CoordinatorMessage(setup=setup).SerializeToString()
+        step, message = self._setup
+        if step is not self.training.step:
+            message = _serialized_setup(self.job_id, self.spec, self.training)
+            self._setup = (self.training.step, message)
+        return message
 
     @property
     def heavy(self) -> bool:
         """Whether an update takes long enough to be kept off the event loop."""
-        return self.broadcast is not None and self.broadcast.byte_length > 256 * 1024
+        down = self.broadcast.byte_length if self.broadcast is not None else 0
+        up = self.collector.partial_bytes if self.collector is not None else 0
+        return max(down, up) > HEAVY_BYTES
 
     def release(self) -> None:
         """Forget the arrays; the record stays."""
         self.training = None
         self.broadcast = None
         self.collector = None
+        self._setup = (None, b"")
 
     def watch(self, job: Job, now: float, connected: frozenset[str]) -> None:
         """Copy from the scheduler what people want to see."""
         seconds = max(now - (self.started if self.started is not None else now), 1e-9)
         self.retries = job.retries
-        placed = job.placement.shards if job.placement is not None else {}
-        names = sorted(set(job.shares) | set(placed), key=_natural)
+        names = sorted(job.shares, key=_natural)
         self.shares = tuple(
             WorkerShare(
                 worker=name,
-                shards=len(placed.get(name, ())),
+                shards=job.share(name).shards,
                 rows=job.share(name).rows,
                 busy_fraction=min(1.0, job.share(name).busy_s / seconds),
                 retries=job.share(name).retries,
@@ -198,6 +197,26 @@ class JobRun:
         )
 
 
+def _serialized_setup(job_id: JobId, spec: JobSpec, training: Training) -> bytes:
+    if training.step is Step.PROFILE:
+        preparation = split_to_proto(training.split)
+    else:
+        assert training.schema is not None
+        preparation = preparation_to_proto(training.schema.preparation)
+    setup = worker_pb2.Setup(
+        job_id=job_id,
+        step=step_to_proto(training.step),
+        algorithm=spec.algorithm,
+        algorithm_version=training.algorithm.version,
+        settings=spec.settings,
+        source=source_to_proto(training.manifest),
+        n_shards=len(training.manifest.shards),
+        preparation=preparation,
+    )
+    return worker_pb2.CoordinatorMessage(setup=setup).SerializeToString()
+
+
 def _natural(name: str) -> tuple[str, int]:
     head, _, number = name.rpartition("-")
-    return (head, int(number)) if number.isdigit() else (name, 0)
+    plain = number.isascii() and number.isdigit() and len(number) < 10
+    return (head, int(number)) if plain else (name, 0)

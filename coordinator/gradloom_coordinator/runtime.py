@@ -10,14 +10,32 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine
-from itertools import count
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, count
 
 from gradloom.algorithms import build
 from gradloom.data.planning import build_manifest
 from gradloom.data.preparation import Split
-from gradloom.errors import AlreadyExists, Conflict, GradloomError, InvalidInput, NotFound, Overloaded
-from gradloom.jobs import JobState, JobView, Note, RoundCompleted, StateChanged, TaskRetried, WorkerView
+from gradloom.errors import (
+    Conflict,
+    GradloomError,
+    InvalidInput,
+    JobFailed,
+    Overloaded,
+    Unavailable,
+    WireError,
+)
+from gradloom.jobs import (
+    JobState,
+    JobView,
+    Note,
+    RetryReason,
+    RoundCompleted,
+    StateChanged,
+    TaskRetried,
+    WorkerView,
+)
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec, check_spec
 from gradloom.tensors import Tensors
@@ -25,11 +43,11 @@ from gradloom.v1 import worker_pb2
 from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
-from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.links import WorkerLink
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.policies import policy_named
+from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.scheduler import Scheduler
 from gradloom_coordinator.sending import send_tasks
@@ -39,6 +57,9 @@ from gradloom_coordinator.views import worker_view
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
+STALL_S = 1.0
+"""A tick that comes so much too late says that the coordinator itself stood still."""
+MAX_NAME = 100
 
 
 class Coordinator:
@@ -48,7 +69,8 @@ class Coordinator:
         self.settings = settings
         self.metrics = CoordinatorMetrics()
         self.links: dict[str, WorkerLink] = {}
-        self.runs: dict[str, JobRun] = {}
+        self.records = JobRecords()
+        self.runs = self.records.runs
         self._clock = clock
         limits = Limits(
             suspect_after_s=settings.suspect_after_s,
@@ -56,17 +78,21 @@ class Coordinator:
             task_timeout_s=settings.task_timeout_s,
         )
         self._scheduler = Scheduler(limits)
-        self._tokens: dict[str, str] = {}
         self._inbox: deque[e.Event] = deque()
         self._dispatching = False
         self._arrived: dict[tuple[str, e.TaskRef], Tensors | None] = {}
         self._transfer_ids = count(1)
         self._background: set[asyncio.Task[None]] = set()
+        # threads of its own: a dead mount must not take those that updates and models need
+        self._planners = ThreadPoolExecutor(limits.max_running_jobs, thread_name_prefix="planning")
 
     # ---- time and order
 
     def dispatch(self, event: e.Event) -> None:
-        """Hand an event to the scheduler and do what it says; events that this raises follow in order."""
+        """Hand an event to the scheduler and do what it says; events that this raises follow in order.
+
+        A command that can't be carried out costs its job, never the other commands.
+        """
         self._inbox.append(event)
         if self._dispatching:
             return
@@ -74,19 +100,40 @@ class Coordinator:
         try:
             while self._inbox:
                 for command in self._scheduler.handle(self._inbox.popleft(), self._clock()):
-                    self._execute(command)
+                    try:
+                        self._execute(command)
+                    except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
+                        self._break(_job_of(command), error)
         finally:
             self._dispatching = False
+
+    def _break(self, job_id: str, error: Exception) -> None:
+        """End a job over an error; one that is not of our making is logged with its traceback."""
+        self.dispatch(e.JobBroken(job_id, _sentence(error)))
 
     async def keep_time(self) -> None:
         """Tell the scheduler that time passes, until cancelled."""
         while True:
+            before = self._clock()
             await asyncio.sleep(TICK_S)
-            self.dispatch(e.Tick())
-            self.metrics.observe(self._scheduler.state, self.runs, self._clock())
+            late_s = self._clock() - before - TICK_S
+            try:
+                if late_s > STALL_S:
+                    log.warning("the coordinator stood still for %.1f s", late_s)
+                    self.dispatch(e.Stalled(late_s))
+                self.dispatch(e.Tick())
+                self.metrics.observe(self._scheduler.state, self.runs, self._clock())
+            except Exception:
+                log.exception("a tick went wrong; time goes on")
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _in_background(self, job_id: str, work: Coroutine[None, None, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - whatever it is, the job ends and says so
+                self._break(job_id, error)
+
+        task = asyncio.create_task(guarded())
         self._background.add(task)  # the event loop itself keeps only a weak reference
         task.add_done_callback(self._background.discard)
 
@@ -103,7 +150,7 @@ class Coordinator:
             case c.CloseRound():
                 self._close_round(command)
             case c.StartPlanning():
-                self._in_background(self._plan(self.runs[command.job]))
+                self._in_background(command.job, self._plan(self.runs[command.job]))
             case c.StartRounds():
                 self._next_round(self.runs[command.job])
             case c.ReleaseJob():
@@ -122,8 +169,8 @@ class Coordinator:
 
     def submit(self, spec: JobSpec, client_token: str) -> JobView:
         """Check and queue a job. Raises InvalidInput, AlreadyExists or Overloaded."""
-        if client_token in self._tokens:
-            return self._same_job(self.runs[self._tokens[client_token]], spec, client_token)
+        if known := self.records.with_token(client_token, spec):
+            return self.view(known)
         check_spec(spec)
         placement = policy_named(spec.placement)
         held_out = build(spec.algorithm, spec.settings).needs.validation_fraction + spec.test_fraction
@@ -134,36 +181,12 @@ class Coordinator:
         queued = sum(run.state is JobState.QUEUED for run in self.runs.values())
         if queued >= self.settings.max_queued_jobs:
             raise Overloaded(f"{queued} jobs wait already; at most {self.settings.max_queued_jobs} may")
-        job_id = f"{spec.algorithm}-{uuid.uuid4().hex[:8]}"
-        run = JobRun(job_id, spec, Journal(), time.time())
-        self.runs[job_id] = run
-        if client_token:
-            self._tokens[client_token] = job_id
-        run.journal.add(run.created_at, StateChanged(JobState.QUEUED, "submitted"))
-        self._forget_oldest()
-        self.dispatch(e.JobSubmitted(job_id, placement))
-        return self.view(run)
-
-    def _forget_oldest(self) -> None:
-        ended = [run.job_id for run in self.runs.values() if run.state.final]
-        for job_id in ended[: -self.settings.max_ended_jobs]:
-            del self.runs[job_id]
-            self._tokens = {token: job for token, job in self._tokens.items() if job != job_id}
+        run = self.records.add(spec, client_token, time.time())
+        for job_id in self.records.forget_oldest(self.settings.max_ended_jobs):
             self.metrics.forget_job(job_id)
             self.dispatch(e.JobForgotten(job_id))
-
-    def _same_job(self, run: JobRun, spec: JobSpec, client_token: str) -> JobView:
-        if run.spec != spec:
-            raise AlreadyExists(
-                f"client_token: {client_token!r} was used for another specification ({run.job_id})"
-            )
+        self.dispatch(e.JobSubmitted(run.job_id, placement))
         return self.view(run)
-
-    def run_named(self, job_id: str) -> JobRun:
-        """A job by its id. Raises NotFound."""
-        if job_id not in self.runs:
-            raise NotFound(f"there is no job {job_id!r}")
-        return self.runs[job_id]
 
     def view(self, run: JobRun) -> JobView:
         """A job as people see it."""
@@ -175,7 +198,7 @@ class Coordinator:
 
     def cancel(self, job_id: str, reason: str) -> JobView:
         """End a job. Raises NotFound, or Conflict if it has completed or failed."""
-        run = self.run_named(job_id)
+        run = self.records.named(job_id)
         if run.state in (JobState.COMPLETED, JobState.FAILED):
             raise Conflict(f"job {job_id} has {run.state} and can't be cancelled")
         self.dispatch(e.CancelRequested(job_id, reason))
@@ -185,13 +208,6 @@ class Coordinator:
         """The connected workers, by name."""
         now, state = self._clock(), self._scheduler.state
         return [worker_view(link, state, now) for _, link in sorted(self.links.items())]
-
-    def model_path(self, job_id: str) -> Path:
-        """Where a completed job's model is. Raises NotFound, or Conflict if there is none."""
-        run = self.run_named(job_id)
-        if run.model_path is None:
-            raise Conflict(f"job {job_id} has no model: it is {run.state} ({run.reason})")
-        return run.model_path
 
     # ---- workers
 
@@ -203,8 +219,8 @@ class Coordinator:
         """Welcome a worker under a unique name. Raises Overloaded when the cluster is full."""
         if len(self.links) >= self.settings.max_workers:
             raise Overloaded(f"the cluster holds {len(self.links)} workers, as many as it may")
-        wished = hello.name or "worker"
-        name = next(n for n in self._names(wished) if n not in self.links)
+        wished = hello.name[:MAX_NAME] or "worker"
+        name = next(n for n in chain([wished], (f"{wished}-{i}" for i in count(2))) if n not in self.links)
         link = WorkerLink(name, uuid.uuid4().hex, hello, self._clock())
         self.links[name] = link
         welcome = worker_pb2.Welcome(
@@ -216,9 +232,6 @@ class Coordinator:
         log.info("worker %s joined from %s", name, hello.host)
         self.dispatch(e.WorkerJoined(name))
         return link
-
-    def _names(self, wished: str) -> "map[str]":
-        return map(lambda i: wished if i == 1 else f"{wished}-{i}", count(1))  # noqa: C417
 
     def leave(self, link: WorkerLink, detail: str, *, goodbye: bool) -> None:
         """A worker's session is over."""
@@ -233,15 +246,18 @@ class Coordinator:
         return next((link for link in self.links.values() if link.token == token), None)
 
     def arrived(
-        self, link: WorkerLink, task: e.TaskRef, partial: worker_pb2.Partial, tensors: Tensors | None
+        self, link: WorkerLink, task: e.TaskRef, partial_: worker_pb2.Partial, tensors: Tensors | None
     ) -> None:
         """A partial is here with all its bytes; ``tensors`` is None if its frames were merged as they came."""
-        self._arrived[link.worker, task] = tensors
-        times = partial.times
-        busy_s = times.load_seconds + times.compute_seconds + times.encode_seconds
+        times = partial_.times
+        compute_s = _plausible(times.compute_seconds)
+        busy_s = _plausible(times.load_seconds) + compute_s + _plausible(times.encode_seconds)
         self.metrics.task_done(link.worker, busy_s)
-        self.dispatch(e.PartialArrived(link.worker, task, partial.rows, times.compute_seconds, busy_s))
-        self._arrived.pop((link.worker, task), None)
+        self._arrived[link.worker, task] = tensors
+        try:
+            self.dispatch(e.PartialArrived(link.worker, task, partial_.rows, compute_s, busy_s))
+        finally:
+            self._arrived.pop((link.worker, task), None)
 
     # ---- commands about tasks
 
@@ -258,17 +274,29 @@ class Coordinator:
             return
         try:
             run.collector.add(command.task.range, tensors)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job ends and says so
+        except Exception as error:
             where = f"the sum of shards {command.task.range} does not fit the others"
-            self.dispatch(e.JobBroken(run.job_id, f"{where}: {_sentence(error)}"))
+            raise JobFailed(f"{where}: {_sentence(error)}") from error
 
     def _accept_offer(self, command: c.AcceptOffer) -> None:
         link, run = self.links[command.worker], self.runs[command.task.job]
         assert run.collector is not None
-        for transfer_id, incoming in link.incoming.items():
-            if incoming.task == command.task and incoming.upload is None:
+        for transfer_id, incoming in list(link.incoming.items()):
+            if incoming.task != command.task or incoming.upload is not None:
+                continue
+            try:
                 incoming.upload = run.collector.upload(command.task.range, incoming.partial.bundle)
+            except WireError as error:
+                self.damaged(link, transfer_id, error)
+            else:
                 link.bulk.control(credit_frame(transfer_id, INITIAL_CREDIT))
+
+    def damaged(self, link: WorkerLink, transfer_id: int, error: WireError) -> None:
+        """A big partial can't be what was computed: refuse the rest of it, and have it computed again."""
+        incoming = link.incoming.pop(transfer_id, None)
+        if incoming is not None:
+            link.bulk.control(refusal_frame(transfer_id))
+            self.dispatch(e.TaskFailed(link.worker, incoming.task, RetryReason.CHECKSUM, error.message))
 
     def _drop(self, command: c.DropPartial) -> None:
         self.metrics.dropped(command.reason)
@@ -284,19 +312,23 @@ class Coordinator:
     async def _plan(self, run: JobRun) -> None:
         spec, data = run.spec, run.spec.data
         run.started = self._clock()
+        algorithm = build(spec.algorithm, spec.settings)
+        look_at_files = partial(
+            build_manifest,
+            data.uris,
+            format=data.format or None,
+            features=data.features,
+            target=data.target or None,
+            weight=data.weight or None,
+            n_shards=data.shards or None,
+        )
+        limit_s = self.settings.planning_timeout_s
         try:
-            algorithm = build(spec.algorithm, spec.settings)
-            manifest = await asyncio.to_thread(
-                build_manifest,
-                data.uris,
-                format=data.format or None,
-                features=data.features,
-                target=data.target or None,
-                weight=data.weight or None,
-                n_shards=data.shards or None,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job ends and says so
-            self.dispatch(e.JobBroken(run.job_id, _sentence(error)))
+            planning = asyncio.get_running_loop().run_in_executor(self._planners, look_at_files)
+            manifest = await asyncio.wait_for(planning, limit_s)
+        except TimeoutError:
+            raise Unavailable(f"looking at the files took more than {limit_s:g} s") from None
+        if run.state.final:
             return
         split = Split(spec.seed, algorithm.needs.validation_fraction, spec.test_fraction)
         run.training = Training(algorithm, manifest, split)
@@ -308,25 +340,15 @@ class Coordinator:
         self.dispatch(e.RoundReady(run.job_id, run.round))
 
     def _close_round(self, command: c.CloseRound) -> None:
-        run = self.runs[command.job]
-        workers = len(self._scheduler.state.jobs[command.job].orders)
+        run, round_ = self.runs[command.job], self._scheduler.state.jobs[command.job].round
+        workers = len(round_.answered_by) if round_ is not None else 0
         if run.heavy:
-            self._in_background(self._close_heavy_round(run, workers))
-            return
-        try:
-            completed = run.close_round(self._clock(), workers)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job ends and says so
-            self.dispatch(e.JobBroken(run.job_id, _sentence(error)))
-            return
-        self._after_round(run, completed)
+            self._in_background(run.job_id, self._close_heavy_round(run, workers))
+        else:
+            self._after_round(run, run.close_round(self._clock(), workers))
 
     async def _close_heavy_round(self, run: JobRun, workers: int) -> None:
-        try:
-            completed = await asyncio.to_thread(run.close_round, self._clock(), workers)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job ends and says so
-            self.dispatch(e.JobBroken(run.job_id, _sentence(error)))
-            return
-        self._after_round(run, completed)
+        self._after_round(run, await asyncio.to_thread(run.close_round, self._clock(), workers))
 
     def _after_round(self, run: JobRun, completed: RoundCompleted | None) -> None:
         if run.state.final or run.training is None:
@@ -335,7 +357,7 @@ class Coordinator:
             run.journal.add(time.time(), completed)
             self.metrics.round_done(run.job_id, completed)
         if run.training.finished:
-            self._in_background(self._store_model(run, run.training))
+            self._in_background(run.job_id, self._store_model(run, run.training))
         else:
             self._next_round(run)
 
@@ -346,11 +368,8 @@ class Coordinator:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(training.model.save, path)
-        except Exception as error:  # noqa: BLE001 - a full disk ends the job, not the coordinator
-            self.dispatch(
-                e.JobBroken(run.job_id, f"the model could not be written to {path}: {_sentence(error)}")
-            )
-            return
+        except OSError as error:
+            raise JobFailed(f"the model could not be written to {path}: {error}") from error
         if run.state.final:  # cancelled while it was written
             path.unlink(missing_ok=True)
             return
@@ -391,8 +410,24 @@ class Coordinator:
         )
 
 
+def _job_of(command: c.Command) -> str:
+    match command:
+        case c.MergePartial() | c.AcceptOffer() | c.DropPartial():
+            return command.task.job
+        case c.EndSession():
+            return ""
+        case _:
+            return command.job
+
+
+def _plausible(seconds: float) -> float:
+    """What a worker says that something took, if it can be true."""
+    return seconds if 0.0 <= seconds < 1e9 else 0.0
+
+
 def _sentence(error: Exception) -> str:
     if isinstance(error, GradloomError):
         return error.message
     log.error("unexpected", exc_info=error)
-    return f"{type(error).__name__}: {error}"
+    # names of files may hold bytes that are no text
+    return f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()

@@ -18,53 +18,22 @@ Two laws: nothing but ``Round.count`` decides what is counted, and every command
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from gradloom.canonical import Range, cover, is_node
 from gradloom.jobs import JobState, RetryReason, WorkerState
-from gradloom_coordinator.commands import (
-    AcceptOffer,
-    AnnounceNote,
-    AnnounceRetry,
-    AnnounceState,
-    CloseRound,
-    Command,
-    DropPartial,
-    EndSession,
-    MergePartial,
-    ReleaseJob,
-    SendTasks,
-    StartPlanning,
-    StartRounds,
-    TaskOrder,
-)
-from gradloom_coordinator.events import (
-    CancelRequested,
-    Event,
-    HeartbeatReceived,
-    JobBroken,
-    JobFinished,
-    JobForgotten,
-    JobId,
-    JobPlanned,
-    JobSubmitted,
-    PartialArrived,
-    PartialOffered,
-    RoundReady,
-    StreamBroken,
-    TaskFailed,
-    TaskRef,
-    Tick,
-    WorkerId,
-    WorkerJoined,
-    WorkerLeft,
-)
-from gradloom_coordinator.limits import Limits, backoff_s, pays_to_replace
+from gradloom_coordinator import commands as c
+from gradloom_coordinator import events as e
+from gradloom_coordinator.commands import Command, TaskOrder
+from gradloom_coordinator.events import Event, JobId, TaskRef, WorkerId
+from gradloom_coordinator.limits import Limits, pays_to_replace
 from gradloom_coordinator.policies import POLICIES, WorkerSpeed
+from gradloom_coordinator.retries import LOST_WORKER, Failure, judge
 from gradloom_coordinator.rounds import Refusal, Round
 from gradloom_coordinator.state import ClusterState, Job, Waiting, Worker
 
-NO_USE_TRYING_AGAIN = frozenset({RetryReason.BAD_DATA, RetryReason.SHARD_CHANGED})
-LOST_WORKER = frozenset({RetryReason.WORKER_LOST, RetryReason.HEARTBEAT_TIMEOUT, RetryReason.STREAM_RESET})
+MIN_COMPUTE_S = 1e-6
+"""Shorter than any task: what is said to have taken less is measured as this."""
 
 
 @dataclass(slots=True)
@@ -77,42 +46,46 @@ class Scheduler:
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take in one event at ``now`` (seconds, monotonic); what is to be done, in order."""
         match event:
-            case PartialArrived():
+            case e.PartialArrived():
                 return self._accept(event, now)
-            case PartialOffered():
+            case e.PartialOffered():
                 return self._consider_offer(event, now)
-            case HeartbeatReceived():
+            case e.HeartbeatReceived():
                 return self._hear(event.worker, now)
-            case Tick():
+            case e.Tick():
                 return self._look_after_time(now)
-            case RoundReady():
+            case e.RoundReady():
                 return self._open_round(event, now)
-            case WorkerJoined():
+            case e.WorkerJoined():
                 return self._join(event, now)
-            case WorkerLeft():
-                return self._gone(event.worker, RetryReason.WORKER_LOST, event.detail, now)
-            case StreamBroken():
-                return self._gone(event.worker, RetryReason.STREAM_RESET, event.detail, now)
-            case TaskFailed():
+            case e.WorkerLeft():
+                lost = self._lose(event.worker, RetryReason.WORKER_LOST, event.detail, now, left=True)
+                return lost + self._hand_out_all(now)
+            case e.StreamBroken():
+                lost = self._lose(event.worker, RetryReason.STREAM_RESET, event.detail, now)
+                return lost + self._hand_out_all(now)
+            case e.Stalled():
+                return self._forgive(event.seconds)
+            case e.TaskFailed():
                 return self._task_failed(event, now)
-            case JobSubmitted():
-                return self._submit(event, now)
-            case JobPlanned():
+            case e.JobSubmitted():
+                return self._submit(event)
+            case e.JobPlanned():
                 return self._planned(event)
-            case JobFinished():
+            case e.JobFinished():
                 return self._end(event.job, JobState.COMPLETED, event.reason)
-            case JobBroken():
+            case e.JobBroken():
                 return self._end(event.job, JobState.FAILED, event.reason)
-            case JobForgotten():
+            case e.JobForgotten():
                 return self._forget_job(event.job)
-            case CancelRequested():
+            case e.CancelRequested():
                 return self._end(event.job, JobState.CANCELLED, event.reason or "cancelled by request")
 
     # ---- jobs
 
-    def _submit(self, event: JobSubmitted, now: float) -> list[Command]:
+    def _submit(self, event: e.JobSubmitted) -> list[Command]:
         assert event.job not in self.state.jobs
-        self.state.jobs[event.job] = Job(event.job, event.placement, now)
+        self.state.jobs[event.job] = Job(event.job, event.placement)
         return self._start_queued()
 
     def _start_queued(self) -> list[Command]:
@@ -120,27 +93,28 @@ class Scheduler:
         queued = [job for job in self.state.jobs.values() if job.state is JobState.QUEUED]
         commands: list[Command] = []
         for job in queued[: self.limits.max_running_jobs - active]:
-            commands += [self._step(job, JobState.PLANNING, "looking at the files"), StartPlanning(job.id)]
+            commands += [self._step(job, JobState.PLANNING, "looking at the files"), c.StartPlanning(job.id)]
         return commands
 
-    def _planned(self, event: JobPlanned) -> list[Command]:
-        job = self.state.jobs[event.job]
-        if job.state is not JobState.PLANNING:
+    def _planned(self, event: e.JobPlanned) -> list[Command]:
+        job = self.state.jobs.get(event.job)
+        if job is None or job.state is not JobState.PLANNING:
             return []
         job.shard_rows = event.shard_rows
+        job.rows_before = tuple(accumulate(event.shard_rows, initial=0))
         reason = f"{sum(event.shard_rows)} rows in {len(event.shard_rows)} shards"
-        return [self._step(job, JobState.RUNNING, reason), StartRounds(job.id)]
+        return [self._step(job, JobState.RUNNING, reason), c.StartRounds(job.id)]
 
     def _end(self, job_id: JobId, to: JobState, reason: str) -> list[Command]:
-        job = self.state.jobs[job_id]
-        if job.state.final:
+        job = self.state.jobs.get(job_id)
+        if job is None or job.state.final:
             return []
         commands: list[Command] = [self._step(job, to, reason)]
-        job.round, job.orders = None, {}
+        job.round, job.placement, job.orders, job.shard_rows, job.rows_before = None, None, {}, (), ()
         job.waiting.clear()
         for worker in self.state.workers.values():
             self._forget_tasks(worker, [task for task in worker.tasks if task.job == job_id])
-        return [*commands, ReleaseJob(job_id), *self._start_queued()]
+        return [*commands, c.ReleaseJob(job_id), *self._start_queued()]
 
     def _forget_job(self, job_id: JobId) -> list[Command]:
         job = self.state.jobs.pop(job_id)
@@ -149,16 +123,16 @@ class Scheduler:
 
     def _step(self, job: Job, to: JobState, reason: str) -> Command:
         job.step(to, reason)
-        return AnnounceState(job.id, to, reason)
+        return c.AnnounceState(job.id, to, reason)
 
     # ---- workers
 
-    def _join(self, event: WorkerJoined, now: float) -> list[Command]:
+    def _join(self, event: e.WorkerJoined, now: float) -> list[Command]:
         assert event.worker not in self.state.workers
         self.state.workers[event.worker] = Worker(event.worker, joined_at=now, heard_at=now)
         self._forget_placements()
         notes: list[Command] = [
-            AnnounceNote(job.id, f"worker {event.worker} joined") for job in self.state.running()
+            c.AnnounceNote(job.id, f"worker {event.worker} joined") for job in self.state.running()
         ]
         return notes + self._hand_out_all(now)
 
@@ -173,22 +147,31 @@ class Scheduler:
         self._forget_placements()
         return self._hand_out_all(now)
 
-    def _gone(self, worker_id: WorkerId, reason: RetryReason, detail: str, now: float) -> list[Command]:
-        return self._lose(worker_id, reason, detail, now) + self._hand_out_all(now)
+    def _forgive(self, seconds: float) -> list[Command]:
+        for worker in self.state.workers.values():
+            worker.heard_at += seconds
+        return []
 
-    def _lose(self, worker_id: WorkerId, reason: RetryReason, detail: str, now: float) -> list[Command]:
-        """Forget a worker and make what it had wait; handing that out is left to the caller."""
+    def _lose(
+        self, worker_id: WorkerId, reason: RetryReason, detail: str, now: float, *, left: bool = False
+    ) -> list[Command]:
+        """Forget a worker and make what it had wait; handing that out is left to the caller.
+
+        Its first task is what it was computing, if it has tasks of one job only: those of several are computed in
+        the order in which their broadcasts came.
+        """
         worker = self.state.workers.pop(worker_id, None)
         if worker is None:
             return []
         self._forget_placements()
         commands: list[Command] = [
-            AnnounceNote(job.id, f"worker {worker_id} is gone: {detail}") for job in self.state.running()
+            c.AnnounceNote(job.id, f"worker {worker_id} is gone: {detail}") for job in self.state.running()
         ]
+        one_job = len({task.job for task in worker.tasks}) == 1
         for position, task in enumerate(worker.tasks):
-            at_fault = position == 0  # the others had not been started
-            why = reason if at_fault or reason in LOST_WORKER else RetryReason.WORKER_LOST
-            commands += self._try_again(worker, task, why, detail, now, died=at_fault)
+            why = reason if position == 0 or reason in LOST_WORKER else RetryReason.WORKER_LOST
+            died = position == 0 and one_job and not left
+            commands += self._try_again(worker, task, why, detail, now, died=died)
         return commands
 
     def _look_after_time(self, now: float) -> list[Command]:
@@ -214,34 +197,36 @@ class Scheduler:
         return f"shards {task.range} took more than {self.limits.task_timeout_s:g} s"
 
     def _give_up(self, worker: Worker, reason: RetryReason, detail: str, now: float) -> list[Command]:
-        return [EndSession(worker.id, detail), *self._lose(worker.id, reason, detail, now)]
+        return [c.EndSession(worker.id, detail), *self._lose(worker.id, reason, detail, now)]
 
     # ---- rounds
 
-    def _open_round(self, event: RoundReady, now: float) -> list[Command]:
-        job = self.state.jobs[event.job]
-        if job.state is not JobState.RUNNING:
+    def _open_round(self, event: e.RoundReady, now: float) -> list[Command]:
+        job = self.state.jobs.get(event.job)
+        if job is None or job.state is not JobState.RUNNING:
             return []
         assert job.round is None or (job.round.closed and job.round.number < event.round)
-        job.round = Round(event.round, len(job.shard_rows), now)
+        job.round = Round(event.round, len(job.shard_rows))
         if job.placement is None or self._lopsided(job):
             return self._place_all(job, now)
         return self._send_placed(job, now)
 
     def _place_all(self, job: Job, now: float) -> list[Command]:
-        takers = self._takers()
+        takers = self._takers(job)
         n_shards = len(job.shard_rows)
         if not takers:
             job.waiting = [Waiting(Range(0, n_shards), 1, now)]
             return self._say_starved(job)
         placement = POLICIES[job.policy](range(n_shards), job.shard_rows, takers)
         assert job.round is not None
-        job.placement, job.placed_in_round, job.starved = placement, job.round.number, False
+        job.placement, job.placement_judged_in_round, job.starved = placement, job.round.number, False
+        for worker_id in job.shares.keys() | placement.shards.keys():
+            job.share(worker_id).shards = len(placement.shards.get(worker_id, ()))
         job.orders = {
             worker: tuple(TaskOrder(node, 1) for node in cover(shards, n_shards))
             for worker, shards in placement.shards.items()
         }
-        return [AnnounceNote(job.id, f"placed: {placement.reason}"), *self._send_placed(job, now)]
+        return [c.AnnounceNote(job.id, f"placed: {placement.reason}"), *self._send_placed(job, now)]
 
     def _send_placed(self, job: Job, now: float) -> list[Command]:
         assert job.placement is not None
@@ -256,13 +241,13 @@ class Scheduler:
         assert job.round is not None
         if (
             job.policy != "balanced"
-            or job.round.number - job.placed_in_round < self.limits.replace_every_rounds
+            or job.round.number - job.placement_judged_in_round < self.limits.replace_every_rounds
         ):
             return False
-        speeds = {w: self.state.workers[w].rows_per_second for w in job.placement.shards}
+        speeds = {w: job.share(w).rows_per_second for w in job.placement.shards}
         if any(speed <= 0 for speed in speeds.values()):
             return False
-        job.placed_in_round = job.round.number
+        job.placement_judged_in_round = job.round.number
         return pays_to_replace(self.limits, job.placement, job.shard_rows, speeds)
 
     def _give(
@@ -272,7 +257,7 @@ class Scheduler:
         for order in orders:
             worker.tasks[TaskRef(job.id, job.round.number, order.range, order.attempt)] = now
         worker.rest()
-        return SendTasks(worker.id, job.id, job.round.number, orders, reason)
+        return c.SendTasks(worker.id, job.id, job.round.number, orders, reason)
 
     def _hand_out_all(self, now: float) -> list[Command]:
         return [command for job in self.state.running() for command in self._hand_out_waiting(job, now)]
@@ -281,14 +266,14 @@ class Scheduler:
         due = [waiting for waiting in job.waiting if waiting.not_before <= now]
         if not due:
             return []
-        takers = self._takers()
+        takers = self._takers(job)
         if not takers:
             return self._say_starved(job)
         job.waiting = [waiting for waiting in job.waiting if waiting.not_before > now]
         job.starved = False
         commands: list[Command] = []
-        for avoid in sorted({waiting.avoid for waiting in due}):
-            others = [taker for taker in takers if taker.worker != avoid]
+        for avoid in sorted({waiting.avoid for waiting in due}, key=sorted):
+            others = [taker for taker in takers if taker.worker not in avoid]
             again = [waiting for waiting in due if waiting.avoid == avoid]
             commands += self._hand_out(job, again, others or takers, now)
         return commands
@@ -307,35 +292,36 @@ class Scheduler:
         if job.starved:
             return []
         job.starved = True
-        return [AnnounceNote(job.id, "waiting: there is no worker that takes work")]
+        return [c.AnnounceNote(job.id, "waiting: there is no worker that takes work")]
 
     # ---- answers
 
-    def _consider_offer(self, event: PartialOffered, now: float) -> list[Command]:
+    def _consider_offer(self, event: e.PartialOffered, now: float) -> list[Command]:
         commands = self._hear(event.worker, now)
         refusal = self._refusal(event.worker, event.task)
         if refusal is None:
-            return [*commands, AcceptOffer(event.worker, event.task)]
-        return commands + self._drop(event.worker, event.task, refusal)
+            return [*commands, c.AcceptOffer(event.worker, event.task)]
+        return commands + self._drop(event.worker, event.task, refusal, now)
 
-    def _accept(self, event: PartialArrived, now: float) -> list[Command]:
+    def _accept(self, event: e.PartialArrived, now: float) -> list[Command]:
         commands = self._hear(event.worker, now)
         refusal = self._refusal(event.worker, event.task)
         if refusal is not None:
-            return commands + self._drop(event.worker, event.task, refusal)
+            return commands + self._drop(event.worker, event.task, refusal, now)
         worker, job = self.state.workers[event.worker], self.state.jobs[event.task.job]
         assert job.round is not None
         counted = job.round.count(event.task.range)
         assert counted, "what is not refused is missing"
         self._credit(job, worker, event)
         worker.answered_at = now
-        only_copy = event.task in worker.tasks and job.retries == 0  # nothing was ever sent twice
+        job.round.answered_by.add(worker.id)
+        only_copy = event.task in worker.tasks and not job.round.sent_twice
         self._forget_tasks(worker, [event.task])
-        commands.append(MergePartial(event.worker, event.task))
+        commands.append(c.MergePartial(event.worker, event.task))
         if not only_copy:
             commands += self._supersede(job, event.task.range, now)
         if job.round.closed:
-            commands.append(CloseRound(job.id, job.round.number))
+            commands.append(c.CloseRound(job.id, job.round.number))
         return commands
 
     def _refusal(self, worker_id: WorkerId, task: TaskRef) -> Refusal | None:
@@ -350,11 +336,12 @@ class Scheduler:
             return Refusal.FOREIGN
         return Refusal.DUPLICATE if job.round.counted(task.range) else None
 
-    def _drop(self, worker_id: WorkerId, task: TaskRef, refusal: Refusal) -> list[Command]:
+    def _drop(self, worker_id: WorkerId, task: TaskRef, refusal: Refusal, now: float) -> list[Command]:
         worker = self.state.workers.get(worker_id)
-        if worker is not None:
+        if worker is not None and task in worker.tasks:
+            worker.answered_at = now
             self._forget_tasks(worker, [task])
-        return [DropPartial(worker_id, task, refusal)]
+        return [c.DropPartial(worker_id, task, refusal)]
 
     def _supersede(self, job: Job, counted: Range, now: float) -> list[Command]:
         """Take back other copies of what has just been counted; shards of theirs that still miss wait again."""
@@ -378,19 +365,26 @@ class Scheduler:
         assert job.round is not None
         return job.round.counted(Range(shard, shard + 1))
 
-    def _credit(self, job: Job, worker: Worker, event: PartialArrived) -> None:
-        worker.rows += event.rows
+    def _credit(self, job: Job, worker: Worker, event: e.PartialArrived) -> None:
+        rows = min(
+            event.rows, job.rows_in(event.task.range)
+        )  # what a worker says of itself is not believed blindly
         share = job.share(worker.id)
-        share.rows += event.rows
+        worker.rows += rows
+        share.rows += rows
         share.busy_s += event.busy_s
-        if event.rows and event.compute_s > 0:
-            speed, memory = event.rows / event.compute_s, self.limits.speed_memory
-            old = worker.rows_per_second or speed
-            worker.rows_per_second = memory * old + (1 - memory) * speed
+        if rows:
+            speed = rows / max(event.compute_s, MIN_COMPUTE_S)
+            share.rows_per_second = self._average(share.rows_per_second, speed)
+            worker.rows_per_second = self._average(worker.rows_per_second, speed)
+
+    def _average(self, old: float, new: float) -> float:
+        memory = self.limits.speed_memory if old else 0.0
+        return memory * old + (1 - memory) * new
 
     # ---- failures
 
-    def _task_failed(self, event: TaskFailed, now: float) -> list[Command]:
+    def _task_failed(self, event: e.TaskFailed, now: float) -> list[Command]:
         commands = self._hear(event.worker, now)
         worker = self.state.workers.get(event.worker)
         if worker is None or event.task not in worker.tasks:
@@ -404,27 +398,21 @@ class Scheduler:
         self, worker: Worker, task: TaskRef, reason: RetryReason, detail: str, now: float, *, died: bool
     ) -> list[Command]:
         """Make a task's missing shards wait for another try, or end the job when there have been enough."""
-        job = self.state.jobs[task.job]
-        if job.state is not JobState.RUNNING or job.round is None or job.round.number != task.round:
+        job = self.state.jobs.get(task.job)
+        if job is None or job.state is not JobState.RUNNING:
             return []
-        if reason in NO_USE_TRYING_AGAIN:
-            return self._end(job.id, JobState.FAILED, detail)
-        where = f"shards {task.range} ({sum(job.shard_rows[slice(*task.range)])} rows)"
-        if died and job.round.died_on(task.range) >= self.limits.max_deaths:
-            deaths = f"{self.limits.max_deaths} workers were lost while they computed {where}"
-            return self._end(job.id, JobState.FAILED, f"{deaths}; the last was {worker.id}: {detail}")
-        failures = job.round.failed(task.range) if reason not in LOST_WORKER else 0
-        if failures >= self.limits.max_attempts:
-            text = (
-                f"{where} failed {failures} times; the last time on worker {worker.id} ({reason}): {detail}"
-            )
-            return self._end(job.id, JobState.FAILED, text)
+        if job.round is None or job.round.number != task.round:
+            return []
+        failure = Failure(task, job.rows_in(task.range), worker.id, reason, detail, died)
+        verdict = judge(self.limits, job.round, failure)
+        if verdict.job_fails_because:
+            return self._end(job.id, JobState.FAILED, verdict.job_fails_because)
         job.retries += 1
         job.share(worker.id).retries += 1
-        not_before = now + backoff_s(self.limits, task, failures)
-        avoid = "" if reason in LOST_WORKER else worker.id
-        job.waiting.append(Waiting(task.range, task.attempt + 1, not_before, avoid))
-        return [AnnounceRetry(job.id, worker.id, task.range, task.attempt + 1, reason, detail)]
+        job.round.sent_twice = True
+        again = Waiting(task.range, task.attempt + 1, now + verdict.backoff_s, verdict.avoid)
+        job.waiting.append(again)
+        return [c.AnnounceRetry(job.id, worker.id, task.range, again.attempt, reason, detail)]
 
     # ---- small things
 
@@ -439,9 +427,9 @@ class Scheduler:
         for job in self.state.running():
             job.placement = None
 
-    def _takers(self) -> list[WorkerSpeed]:
+    def _takers(self, job: Job) -> list[WorkerSpeed]:
         workers = sorted(self.state.workers.values(), key=lambda worker: worker.id)
-        return [WorkerSpeed(w.id, w.rows_per_second) for w in workers if w.takes_work]
+        return [WorkerSpeed(w.id, job.share(w.id).rows_per_second) for w in workers if w.takes_work]
 
 
 def _overlap(a: Range, b: Range) -> bool:

@@ -24,7 +24,7 @@ from gradloom.v1 import (
 )
 from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.bundles import decode_inline
-from gradloom.wire.frames import FrameKind, credit_frame, parse_frame, refusal_frame
+from gradloom.wire.frames import FrameKind, credit_frame, parse_frame
 from gradloom.wire.jobs import (
     algorithm_to_proto,
     event_to_proto,
@@ -90,7 +90,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         request: job_service_pb2.GetJobRequest,
         context: Context,
     ) -> job_service_pb2.GetJobResponse:
-        view = self._coordinator.view(self._coordinator.run_named(request.job_id))
+        view = self._coordinator.view(self._coordinator.records.named(request.job_id))
         return job_service_pb2.GetJobResponse(job=job_to_proto(view))
 
     @answering_errors
@@ -108,7 +108,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.WatchJobRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.WatchJobResponse]:
         try:
-            run = self._coordinator.run_named(request.job_id)
+            run = self._coordinator.records.named(request.job_id)
             async for event in run.journal.follow(request.after_sequence):
                 yield job_service_pb2.WatchJobResponse(event=event_to_proto(event))
         except GradloomError as error:
@@ -127,7 +127,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.GetModelRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.GetModelResponse]:
         try:
-            content = await asyncio.to_thread(self._coordinator.model_path(request.job_id).read_bytes)
+            content = await asyncio.to_thread(self._coordinator.records.model_path(request.job_id).read_bytes)
         except GradloomError as error:
             await refuse(context, error)
             return
@@ -273,7 +273,7 @@ class WorkerServicer:
             try:
                 frame = parse_frame(message)
             except WireError as error:
-                self._damaged(link, error)
+                self._all_damaged(link, error)
                 continue
             if frame.kind is FrameKind.CREDIT:
                 link.bulk.grant(frame.transfer_id, frame.granted)
@@ -283,13 +283,14 @@ class WorkerServicer:
                 continue  # refused meanwhile
             try:
                 complete = incoming.upload.add(frame)
+                tensors = incoming.upload.whole() if complete else None
             except WireError as error:
-                self._damaged(link, error)
+                self._coordinator.damaged(link, frame.transfer_id, error)
                 continue
             if complete:
                 consumed.pop(frame.transfer_id, None)
                 del link.incoming[frame.transfer_id]
-                self._coordinator.arrived(link, incoming.task, incoming.partial, incoming.upload.whole())
+                self._coordinator.arrived(link, incoming.task, incoming.partial, tensors)
                 continue
             self._return_credit(link, frame.transfer_id, consumed)
 
@@ -298,14 +299,10 @@ class WorkerServicer:
         if consumed[transfer_id] == CREDIT_BATCH:
             link.bulk.control(credit_frame(transfer_id, consumed.pop(transfer_id)))
 
-    def _damaged(self, link: WorkerLink, error: WireError) -> None:
+    def _all_damaged(self, link: WorkerLink, error: WireError) -> None:
         """A frame that can't be trusted names no transfer that can: everything under way is tried again."""
-        for transfer_id, incoming in list(link.incoming.items()):
-            if incoming.upload is not None:
-                del link.incoming[transfer_id]
-                link.bulk.control(refusal_frame(transfer_id))
-                failed = TaskFailed(link.worker, incoming.task, RetryReason.CHECKSUM, error.message)
-                self._coordinator.dispatch(failed)
+        for transfer_id in [t for t, incoming in link.incoming.items() if incoming.upload is not None]:
+            self._coordinator.damaged(link, transfer_id, error)
 
 
 def _ending(link: WorkerLink, reader: "asyncio.Task[tuple[bool, str]]") -> tuple[bool, str]:
@@ -335,7 +332,19 @@ async def _hello(context: Context) -> worker_pb2.Hello:
             f"protocol_version: the worker speaks {hello.protocol_version}, "
             f"the coordinator {PROTOCOL_VERSION}; install the same gradloom on both"
         )
+    _check_algorithms(hello)
     return hello
+
+
+def _check_algorithms(hello: worker_pb2.Hello) -> None:
+    """A worker may know other algorithms than we do, but not other versions of the same."""
+    for name in names():
+        theirs, ours = hello.algorithms.get(name), describe(name).version
+        if theirs is not None and theirs != ours:
+            raise VersionMismatch(
+                f"algorithm {name!r}: the coordinator has version {ours}, the worker {theirs}; "
+                "install the same gradloom on both"
+            )
 
 
 def _task(key: worker_pb2.TaskKey) -> TaskRef:

@@ -40,7 +40,7 @@ class Worker:
     tasks: dict[TaskRef, float] = field(default_factory=dict)
     """Tasks in the order they were given, each with the time it was given. The first is the one being computed."""
     rows_per_second: float = 0.0
-    """Moving average of its own computing; 0 until it has answered once."""
+    """Moving average of its own computing, whatever the job; for people."""
     rows: int = 0
     answered_at: float = 0.0
     """When it last answered a task."""
@@ -67,8 +67,8 @@ class Waiting:
     range: Range
     attempt: int
     not_before: float
-    avoid: WorkerId = ""
-    """The worker on which they failed: others are asked first."""
+    avoid: frozenset[WorkerId] = frozenset()
+    """Workers on which they failed: others are asked first."""
 
 
 @dataclass(slots=True)
@@ -78,6 +78,10 @@ class Share:
     rows: int = 0
     busy_s: float = 0.0
     retries: int = 0
+    shards: int = 0
+    """Shards placed on it when they were placed last."""
+    rows_per_second: float = 0.0
+    """Moving average of its own computing for this job; 0 until it has answered once."""
 
 
 @dataclass(slots=True)
@@ -86,15 +90,16 @@ class Job:
 
     id: JobId
     policy: str
-    submitted_at: float
     state: JobState = JobState.QUEUED
     reason: str = "submitted"
     shard_rows: tuple[int, ...] = ()
+    rows_before: tuple[int, ...] = ()
+    """Rows of all shards below each shard, and at the end of all."""
     round: Round | None = None
     placement: Placement | None = None
     orders: Mapping[WorkerId, tuple[TaskOrder, ...]] = field(default_factory=dict)
     """What each worker is sent when a round opens: the placement as nodes of the canonical tree."""
-    placed_in_round: int = 0
+    placement_judged_in_round: int = 0
     waiting: list[Waiting] = field(default_factory=list)
     shares: dict[WorkerId, Share] = field(default_factory=dict)
     retries: int = 0
@@ -106,6 +111,10 @@ class Job:
         assert to in JOB_STEPS[self.state], f"job {self.id}: {self.state} -> {to}"
         self.state = to
         self.reason = reason
+
+    def rows_in(self, shards: Range) -> int:
+        """Rows of these shards."""
+        return self.rows_before[shards.hi] - self.rows_before[shards.lo]
 
     def share(self, worker: WorkerId) -> Share:
         """What a worker has done for this job."""

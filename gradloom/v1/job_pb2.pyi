@@ -339,7 +339,7 @@ class TaskRetried(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """worker_lost, heartbeat_timeout, stream_reset, deadline, exception, out_of_memory, nonfinite, checksum, shard_changed"""
+    """worker_lost, heartbeat_timeout, stream_reset, deadline, exception, out_of_memory, nonfinite, checksum"""
     worker: _builtins.str
     """The one whose try came to nothing."""
     shards: _builtins.str

@@ -110,7 +110,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Ends a job that has not ended; running tasks are told to stop. Idempotent: a cancelled job stays cancelled.
+        """Ends a job that has not ended; what its tasks compute is not waited for. Idempotent: a cancelled job stays cancelled.
         NOT_FOUND: no such job. FAILED_PRECONDITION: it has completed or failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -48,7 +48,7 @@ class WorkerServiceServicer:
 
     def Session(self, request_iterator, context):
         """One worker's session, from Hello to its end. Not idempotent: every call is a new session.
-        FAILED_PRECONDITION: another protocol version, or a first message that is not Hello; trying again gives the same.
+        FAILED_PRECONDITION: another version of the protocol or of an algorithm, or a first message that is not Hello; trying again gives the same.
         UNAVAILABLE: no Hello within the time limit. ABORTED: the coordinator ended the session; the message says why.
         RESOURCE_EXHAUSTED: the cluster holds as many workers as it may.
         """

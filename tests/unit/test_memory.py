@@ -1,5 +1,7 @@
 """A pooled buffer is used again exactly when nobody looks at it any more."""
 
+import weakref
+
 import numpy as np
 
 from gradloom.memory import BufferPool
@@ -30,6 +32,19 @@ def test_views_of_any_kind_keep_a_buffer_from_being_used_again() -> None:
     del view
     assert address(pool.take(4096)) != where
     assert parsed.size == 511
+
+
+def test_a_cleared_pool_keeps_nothing_and_takes_nothing_away() -> None:
+    pool = BufferPool()
+    looked_at, free = pool.take(4096), pool.take(4096)
+    owner = weakref.ref(free.base)
+    looked_at[:] = 7
+    del free
+    pool.clear()
+    assert len(pool) == 0
+    assert owner() is None
+    assert (looked_at == 7).all()
+    assert address(pool.take(4096)) != address(looked_at)
 
 
 def test_another_size_gets_another_buffer_and_only_a_few_are_kept() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -88,8 +90,10 @@ async def _leave_when(gone: asyncio.Event, runtime: WorkerRuntime) -> None:
 
 
 def _announce(worker: str) -> None:
-    sys.stdout.write(json.dumps({"worker": worker}) + "\n")
-    sys.stdout.flush()
+    line = json.dumps({"worker": worker}) + "\n"
+    # that nobody reads is no reason to leave the cluster; what sys.stdout could not write it would try again at exit
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), line.encode())
 
 
 def main() -> None:

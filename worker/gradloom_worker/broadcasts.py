@@ -41,7 +41,7 @@ class Broadcasts:
         self, job: str, round_number: int, bundle: tensor_pb2.Bundle, tasks: list[Task]
     ) -> list[Task]:
         """A round's broadcast and tasks; the tasks that can be computed now. Raises WireError."""
-        self.forget(job)
+        self._drop(job)
         if bundle.WhichOneof("carrier") != "transfer_id":
             self._messages[job] = (round_number, decode_inline(bundle))
             return tasks
@@ -76,7 +76,12 @@ class Broadcasts:
         return announced.tasks
 
     def forget(self, job: str) -> None:
-        """Drop what is here of a job, and what is on its way."""
+        """The job is over: drop what is here of it and what is on its way; of the last job, the buffers too."""
+        self._drop(job)
+        if not (self._messages or self._announced or self._assemblies):
+            self._pool.clear()
+
+    def _drop(self, job: str) -> None:
         self._messages.pop(job, None)
         for transfer_id in [t for t, announced in self._announced.items() if announced.job == job]:
             del self._announced[transfer_id]
@@ -89,3 +94,4 @@ class Broadcasts:
         self._announced.clear()
         self._assemblies.clear()
         self._dropped.clear()
+        self._pool.clear()

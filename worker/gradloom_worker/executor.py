@@ -1,13 +1,19 @@
-"""Computes one task at a time: in a thread of its own, so that heartbeats go on, or on the spot when it is tiny."""
+"""Computes one task at a time: in a thread of its own, so that heartbeats go on, or on the spot when it is tiny.
+
+The next task is submitted only once the one before has ended: the shard store has one user at any time, and needs
+no lock.
+"""
 
 import asyncio
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 
-from gradloom.errors import DataError, ShardChanged
+from gradloom.errors import DataError, DataUnreachable, ShardChanged
 from gradloom.jobs import RetryReason
 from gradloom.tensors import Tensors
 from gradloom_worker.session import Task
@@ -15,7 +21,8 @@ from gradloom_worker.shards import ShardStore
 from gradloom_worker.work import Computed, JobWork, NonFinite
 
 TINY_S = 0.0005
-"""A task like one that took less is computed on the event loop: handing it to a thread would take as long."""
+"""A task like one that took less is computed on the event loop if its shards are in memory: handing it to a thread
+would take as long."""
 TRACEBACK_LINES = 12
 
 
@@ -36,46 +43,65 @@ class Executor:
 
     def __init__(self, store: ShardStore) -> None:
         self._store = store
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        self._last_s: dict[tuple[str, str, int, int], float] = {}
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._last_s: dict[str, dict[tuple[str, int, int], float]] = {}
+        """Of each job: what its tasks took when they were last computed. Read and written on the event loop."""
+        # a daemon: the interpreter would wait at its end for any other thread, for as long as its task takes
+        threading.Thread(target=_serve, args=(self._work,), name="compute", daemon=True).start()
 
     def submit(
         self, task: Task, work: JobWork, message: Tensors, done: Callable[[Task, Outcome], None]
     ) -> None:
-        """Compute a task; ``done`` is called on the event loop, never before this returns."""
+        """Compute a task; ``done`` is called on the event loop, never before this returns.
+
+        Only once the task before is done. On the spot means on the event loop: what reads no file and took less
+        than TINY_S when it was last computed.
+        """
         loop = asyncio.get_running_loop()
-        like = (task.job, work.step.value, *task.range)
-        if self._last_s.get(like, TINY_S) < TINY_S:
-            loop.call_soon(done, task, self._compute(like, task, work, message))
-            return
+        like = (work.step.value, *task.range)
+        # forgotten with the job, so a task that ends later than its job leaves nothing behind
+        last_s = self._last_s.setdefault(task.job, {})
 
-        def run() -> None:
-            outcome = self._compute(like, task, work, message)
-            loop.call_soon_threadsafe(done, task, outcome)
+        def end(outcome: Outcome, seconds: float) -> None:
+            last_s[like] = seconds
+            done(task, outcome)
 
-        self._pool.submit(run)
+        def compute_in_thread() -> None:
+            result = self._compute(task, work, message)
+            with suppress(RuntimeError):  # the loop is closed: the worker has left meanwhile
+                loop.call_soon_threadsafe(end, *result)
+
+        if last_s.get(like, TINY_S) < TINY_S and work.is_loaded(task.range, self._store):
+            loop.call_soon(end, *self._compute(task, work, message))
+        else:
+            self._work.put(compute_in_thread)
 
     def forget(self, job: str) -> None:
         """The job is over."""
-        self._last_s = {like: seconds for like, seconds in self._last_s.items() if like[0] != job}
+        self._last_s.pop(job, None)
 
     def close(self) -> None:
-        """Take no more work; what is being computed is not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Take no more work; what is being computed is not waited for, and ends with the process at the latest."""
+        self._work.put(None)
 
-    def _compute(
-        self, like: tuple[str, str, int, int], task: Task, work: JobWork, message: Tensors
-    ) -> Outcome:
+    def _compute(self, task: Task, work: JobWork, message: Tensors) -> tuple[Outcome, float]:
+        """What became of the task, and how many seconds it took."""
         start = time.perf_counter()
         try:
             outcome: Outcome = work.compute(task.range, message, self._store)
         except Exception as error:  # noqa: BLE001 - whatever it is, the coordinator must hear of it
-            outcome = _failed(error)
-        self._last_s[like] = time.perf_counter() - start
-        return outcome
+            outcome = failure_of(error)
+        return outcome, time.perf_counter() - start
 
 
-def _failed(error: Exception) -> Failed:
+def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (compute := work.get()) is not None:
+        compute()
+        del compute  # it holds the broadcast of its task
+
+
+def failure_of(error: Exception) -> Failed:
+    """The typed reason, sentence and traceback of what was raised for a task."""
     lines = traceback.format_exception(error)
     detail = "".join(lines).splitlines()[-TRACEBACK_LINES:]
     match error:
@@ -85,6 +111,9 @@ def _failed(error: Exception) -> Failed:
             reason, message = RetryReason.NONFINITE, error.message
         case ShardChanged():
             reason, message = RetryReason.SHARD_CHANGED, error.message
+        case DataUnreachable():
+            # another worker may have the mount, or the right, that this one lacks
+            reason, message = RetryReason.EXCEPTION, error.message
         case DataError():
             reason, message = RetryReason.BAD_DATA, error.message
         case _:

@@ -28,7 +28,7 @@ from gradloom.wire.frames import FrameKind, credit_frame, data_frames, n_frames,
 from gradloom.wire.steps import failure_to_proto, step_from_proto
 from gradloom_worker import session as s
 from gradloom_worker.broadcasts import Broadcasts
-from gradloom_worker.executor import Executor, Failed, Outcome
+from gradloom_worker.executor import Executor, Failed, Outcome, failure_of
 from gradloom_worker.host import cpu_cores, memory_bytes
 from gradloom_worker.metrics import WorkerMetrics
 from gradloom_worker.shards import ShardStore
@@ -151,23 +151,27 @@ class WorkerRuntime:
         self._handle(s.TaskEnded(task))
 
     def _answer(self, task: s.Task, outcome: Outcome) -> None:
-        key = worker_pb2.TaskKey(
-            job_id=task.job, round=task.round, lo=task.range.lo, hi=task.range.hi, attempt=task.attempt
-        )
         match outcome:
             case Failed():
-                self.metrics.failed()
-                failed = worker_pb2.TaskFailed(
-                    task=key,
-                    reason=failure_to_proto(outcome.reason),
-                    message=outcome.message,
-                    detail=outcome.detail,
-                )
-                self._streams.send(worker_pb2.WorkerMessage(failed=failed))
+                self._send_failure(task, outcome)
             case Computed():
-                self._send_partial(task, key, outcome)
+                try:
+                    self._send_partial(task, outcome)
+                except Exception as error:
+                    log.exception("the partial of %s can't be sent", task)
+                    self._send_failure(task, failure_of(error))
 
-    def _send_partial(self, task: s.Task, key: worker_pb2.TaskKey, computed: Computed) -> None:
+    def _send_failure(self, task: s.Task, failed: Failed) -> None:
+        self.metrics.failed()
+        words = worker_pb2.TaskFailed(
+            task=_task_key(task),
+            reason=failure_to_proto(failed.reason),
+            message=_sendable(failed.message),
+            detail=_sendable(failed.detail),
+        )
+        self._streams.send(worker_pb2.WorkerMessage(failed=words))
+
+    def _send_partial(self, task: s.Task, computed: Computed) -> None:
         start = self._clock()
         encoded = encode(computed.partial)
         transfer_id = next(self._transfer_ids)
@@ -180,32 +184,42 @@ class WorkerRuntime:
             compute_seconds=computed.compute_s,
             encode_seconds=encode_s,
         )
+        partial = worker_pb2.Partial(task=_task_key(task), bundle=bundle, times=times, rows=computed.rows)
+        self._streams.send(worker_pb2.WorkerMessage(partial=partial))
         if not encoded.fits_inline:
             # the coordinator grants credit once it wants the partial
             frames = data_frames(transfer_id, encoded.buffers)
             self._streams.bulk.start(
                 Transfer(task.job, transfer_id, frames, n_frames(encoded.byte_length), credit=0)
             )
-        partial = worker_pb2.Partial(task=key, bundle=bundle, times=times, rows=computed.rows)
-        self._streams.send(worker_pb2.WorkerMessage(partial=partial))
         self.metrics.answered(queue_s, computed.load_s, computed.compute_s, encode_s, computed.rows)
 
     # ---- one conversation with the coordinator
 
     async def _converse(self) -> None:
-        self._streams = Streams()
+        self._start_afresh()
+        refused = False
+        try:
+            async with grpc.aio.insecure_channel(
+                self.settings.coordinator, options=CHANNEL_OPTIONS
+            ) as channel:
+                detail = await self._speak(channel)
+        except grpc.aio.AioRpcError as error:
+            refused = error.code() is grpc.StatusCode.FAILED_PRECONDITION
+            detail = error.details() or str(error.code())
+        except (asyncio.InvalidStateError, GradloomError) as error:
+            detail = str(error)
+        except Exception as error:  # whatever it is: a worker that does not hear of its session's end is lost
+            log.exception("the session breaks off")
+            detail = f"{type(error).__name__}: {error}"
+        self._handle(s.SessionEnded(detail, refused))
+
+    def _start_afresh(self) -> None:
+        for job in self._work:
+            self._executor.forget(job)
         self._work.clear()
         self._broadcasts.clear()
-        refused, detail = False, "the session ended"
-        async with grpc.aio.insecure_channel(self.settings.coordinator, options=CHANNEL_OPTIONS) as channel:
-            try:
-                detail = await self._speak(channel)
-            except grpc.aio.AioRpcError as error:
-                refused = error.code() is grpc.StatusCode.FAILED_PRECONDITION
-                detail = error.details() or str(error.code())
-            except (asyncio.InvalidStateError, GradloomError) as error:
-                detail = str(error)
-        self._handle(s.SessionEnded(detail, refused))
+        self._streams = Streams()
 
     async def _speak(self, channel: grpc.aio.Channel) -> str:
         call = channel.stream_stream(
@@ -231,21 +245,24 @@ class WorkerRuntime:
 
     async def _pump(self, call: Call, bulk: Call, beat_s: float) -> str:
         streams = self._streams
-        parts = [
-            asyncio.create_task(streams.session.drain_to(call.write)),
-            asyncio.create_task(streams.bulk.drain_to(bulk.write)),
+        # in the order in which they are believed when several end together: first the coordinator's own words
+        parts: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._read_session(call)),
             asyncio.create_task(self._read_bulk(bulk)),
+            asyncio.create_task(streams.session.drain_to(call.write)),
+            asyncio.create_task(streams.bulk.drain_to(bulk.write)),
             asyncio.create_task(self._beat(streams, beat_s)),
         ]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            return str(next(iter(done)).result())
+            return str(next(part for part in parts if part in done).result())
         finally:
             for part in parts:
                 part.cancel()
             call.cancel()
             bulk.cancel()
+            # whatever the others raised is heard, or asyncio would complain of it
+            await asyncio.gather(*parts, return_exceptions=True)
 
     async def _beat(self, streams: Streams, interval_s: float) -> str:
         for sequence in count(1):
@@ -311,6 +328,9 @@ class WorkerRuntime:
             self._work[setup.job_id] = _job_work(setup, self._work.get(setup.job_id))
         except GradloomError as error:
             self._work[setup.job_id] = error.message
+        except Exception as error:
+            log.exception("the setup of job %s fails", setup.job_id)
+            self._work[setup.job_id] = f"the job's setup fails: {type(error).__name__}: {error}"
 
     def _assign(self, assign: worker_pb2.AssignShards) -> None:
         work = self._work.get(assign.job_id)
@@ -338,6 +358,17 @@ class WorkerRuntime:
         self._broadcasts.forget(job)
         self._streams.bulk.drop_job(job)
         self._executor.forget(job)
+
+
+def _task_key(task: s.Task) -> worker_pb2.TaskKey:
+    return worker_pb2.TaskKey(
+        job_id=task.job, round=task.round, lo=task.range.lo, hi=task.range.hi, attempt=task.attempt
+    )
+
+
+def _sendable(text: str) -> str:
+    """The text with ? for what UTF-8 can't carry: halves of surrogate pairs, as names of files may hold them."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _job_work(setup: worker_pb2.Setup, before: JobWork | str | None) -> JobWork:

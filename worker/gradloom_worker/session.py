@@ -2,7 +2,7 @@
 
 Events in, commands out; no I/O, no clock, no arrays. One task is computed at a time, in the order they came. A
 session that breaks takes its tasks with it: the coordinator gives them to others, so what is still being computed
-is thrown away when it ends.
+is thrown away when it ends. Until then the worker stays apart: it would be given tasks and could start none of them.
 """
 
 from collections import deque
@@ -13,6 +13,7 @@ from enum import StrEnum
 from gradloom.canonical import Range
 
 JobId = str
+STILL_COMPUTING = "a task that nobody waits for is still computing"
 
 
 class Phase(StrEnum):
@@ -174,7 +175,7 @@ class Session:
     """Whether the coordinator still waits for ``running``."""
     waiting: deque[Task] = field(default_factory=deque)
     failures: int = 0
-    """Connections in a row that came to nothing."""
+    """Tries to connect in a row that came to nothing."""
     apart_since: float | None = None
 
     def handle(self, event: Event, now: float, jitter: float = 1.0) -> list[Command]:
@@ -189,9 +190,7 @@ class Session:
             case JobReleased():
                 return self._drop(lambda task: task.job == event.job)
             case Connect():
-                self._step(Phase.JOINING)
-                self.apart_since = now if self.apart_since is None else self.apart_since
-                return [OpenSession()]
+                return self._connect(now, jitter)
             case Welcomed():
                 self._step(Phase.ACTIVE)
                 self.failures, self.apart_since = 0, None
@@ -202,6 +201,14 @@ class Session:
                 goodbye: list[Command] = [SayGoodbye(event.reason)] if self.phase is Phase.ACTIVE else []
                 self._step(Phase.GONE)
                 return [*goodbye, Exit(0, event.reason)]
+
+    def _connect(self, now: float, jitter: float) -> list[Command]:
+        assert self.phase is Phase.APART
+        if self.running is not None:
+            return self._try_later(STILL_COMPUTING, now, jitter)
+        self.apart_since = now if self.apart_since is None else self.apart_since
+        self._step(Phase.JOINING)
+        return [OpenSession()]
 
     def _take(self, tasks: tuple[Task, ...]) -> list[Command]:
         job, round_number = tasks[0].job, tasks[0].round
@@ -232,14 +239,17 @@ class Session:
         if event.refused:
             self._step(Phase.GONE)
             return [Exit(2, event.detail)]
+        self._step(Phase.APART)
+        return self._try_later(event.detail, now, jitter)
+
+    def _try_later(self, reason: str, now: float, jitter: float) -> list[Command]:
         self.apart_since = now if self.apart_since is None else self.apart_since
         if now - self.apart_since > self.backoff.give_up_after_s:
             self._step(Phase.GONE)
-            return [Exit(3, f"gave up after {now - self.apart_since:.0f} s: {event.detail}")]
-        self._step(Phase.APART)
+            return [Exit(3, f"gave up after {now - self.apart_since:.0f} s: {reason}")]
         self.failures += 1
         longest = min(self.backoff.limit_s, self.backoff.base_s * 2.0 ** min(self.failures, 30))
-        return [ConnectLater(longest * jitter, event.detail)]
+        return [ConnectLater(longest * jitter, reason)]
 
     def _step(self, to: Phase) -> None:
         assert to in PHASE_STEPS[self.phase], f"{self.phase} -> {to}"

@@ -1,6 +1,6 @@
 """Shards in memory: read from their files when first asked for, kept as long as there is room.
 
-One thread uses this: the executor's.
+One task at a time uses this: in the executor's thread, or on the event loop while that thread has nothing to do.
 """
 
 from collections import OrderedDict
@@ -13,6 +13,8 @@ from gradloom.data.reading import read_rows
 from gradloom.data.shard import RawShard, Shard
 
 V = TypeVar("V")
+RAW = "raw"
+"""What was done to rows that stand as in the files."""
 CacheKey = tuple[str, str, int]
 """Fingerprint of source and plan, what was done to the rows, and the shard's index."""
 
@@ -33,9 +35,13 @@ class ShardStore:
         self.hits = 0
         self.misses = 0
 
+    def holds(self, source: str, prepared_as: str, index: int) -> bool:
+        """Whether a shard is here in this form (or RAW); neither a hit nor a miss, and no use of it."""
+        return (source, prepared_as, index) in self._entries
+
     def raw(self, source: str, manifest: Manifest, plan: ShardPlan) -> RawShard:
         """A shard's rows as they stand in the files. Raises DataError."""
-        key = (source, "raw", plan.index)
+        key = (source, RAW, plan.index)
         found = self._get(key)
         if isinstance(found, RawShard):
             return found
@@ -51,7 +57,7 @@ class ShardStore:
         found = self._get(key)
         if isinstance(found, Shard):
             return found
-        kept = self._take((source, "raw", plan.index))
+        kept = self._take((source, RAW, plan.index))
         raw = kept if isinstance(kept, RawShard) else read_rows(manifest.files, manifest.columns, plan)
         shard = prepare(raw, how)
         self._put(key, shard, shard.nbytes)

@@ -16,7 +16,7 @@ from gradloom.data.profile import profile_shard
 from gradloom.errors import GradloomError
 from gradloom.steps import Step, merge_of
 from gradloom.tensors import Array, Tensors
-from gradloom_worker.shards import ShardStore
+from gradloom_worker.shards import RAW, ShardStore
 
 
 class NonFinite(GradloomError):
@@ -48,6 +48,11 @@ class JobWork:
     split: Split
     preparation: Preparation
     plans: dict[int, ShardPlan] = field(default_factory=dict)
+
+    def is_loaded(self, shards: Range, store: ShardStore) -> bool:
+        """Whether computing a range would read no file and prepare no rows."""
+        form = RAW if self.step is Step.PROFILE else self.preparation_key
+        return all(store.holds(self.source_key, form, index) for index in range(*shards))
 
     def compute(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gradloom_coordinator.policies.placement import Placement, WorkerSpeed, assumed_speeds
+from gradloom_coordinator.policies.placement import Placement, WorkerSpeed, assumed_speeds, counted
 
 
 def balanced(
@@ -28,7 +28,7 @@ def balanced(
     how = "in equal shares" if even else "by measured rows per second"
     return Placement(
         {worker: tuple(part) for worker, part in plan.items()},
-        f"{len(shards)} shards over {len(workers)} workers {how}",
+        f"{counted(len(shards), 'shard')} over {counted(len(workers), 'worker')} {how}",
     )
 
 

@@ -29,8 +29,18 @@ Policy = Callable[[Sequence[int], Mapping[int, int] | Sequence[int], Sequence[Wo
 one worker. Every shard is placed exactly once; the same arguments give the same plan."""
 
 
+MIN_SPEED_SHARE = 0.1
+"""No worker counts as slower than this share of the fastest: one bad measurement must not starve it of the next."""
+
+
 def assumed_speeds(workers: Sequence[WorkerSpeed]) -> list[float]:
     """Rows per second of each worker; one that was not measured yet counts as the mean of the measured ones."""
     known = [worker.rows_per_second for worker in workers if worker.rows_per_second > 0]
     typical = sum(known) / len(known) if known else 1.0
-    return [worker.rows_per_second or typical for worker in workers]
+    floor = MIN_SPEED_SHARE * max(known, default=0.0)
+    return [max(worker.rows_per_second or typical, floor) for worker in workers]
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 shard``, ``2 shards``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

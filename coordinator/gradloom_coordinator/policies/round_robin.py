@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gradloom_coordinator.policies.placement import Placement, WorkerSpeed
+from gradloom_coordinator.policies.placement import Placement, WorkerSpeed, counted
 
 
 def round_robin(
@@ -14,4 +14,6 @@ def round_robin(
     names = [worker.worker for worker in workers]
     dealt = {name: tuple(shards[i :: len(names)]) for i, name in enumerate(names)}
     plan = {name: part for name, part in dealt.items() if part}
-    return Placement(plan, f"{len(shards)} shards dealt in turn to {len(names)} workers")
+    return Placement(
+        plan, f"{counted(len(shards), 'shard')} dealt in turn to {counted(len(names), 'worker')}"
+    )

@@ -1,6 +1,6 @@
 """Files at URIs, through fsspec: local paths, ``s3://``, ``gs://``, ``memory://`` and whatever else it knows.
 
-Bytes only; nothing here knows a format. A missing or forbidden file is a DataError; a network that fails stays
+Bytes only; nothing here knows a format. A missing or forbidden file is DataUnreachable; a network that fails stays
 an OSError, for trying again may help.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 import xxhash
 
-from gradloom.errors import DataError
+from gradloom.errors import DataError, DataUnreachable
 
 BLOCK_BYTES = 8 << 20
 FINGERPRINT_BYTES = 64 << 10
@@ -28,16 +28,16 @@ def filesystem(uri: str) -> tuple[Any, str]:
 
 @contextmanager
 def open_file(uri: str) -> Iterator[BinaryIO]:
-    """Open for reading bytes. Raises DataError if there is no such file, or it may not be read."""
+    """Open for reading bytes. Raises DataUnreachable if there is no such file, or it may not be read."""
     fs, path = filesystem(uri)
     try:
         file = fs.open(path, "rb")
     except FileNotFoundError as error:
-        raise DataError(uri, "no such file") from error
+        raise DataUnreachable(uri, "no such file") from error
     except IsADirectoryError as error:
         raise DataError(uri, "is a directory, not a file") from error
     except PermissionError as error:
-        raise DataError(uri, "may not be read: permission denied") from error
+        raise DataUnreachable(uri, "may not be read: permission denied") from error
     with file:
         yield cast("BinaryIO", file)
 

@@ -68,13 +68,18 @@ def test_balanced_keeps_neighbours_together_in_the_order_of_the_workers(
 @given(
     n=st.integers(1, 200),
     rows=st.integers(1, 1000),
-    speed=st.lists(st.floats(1.0, 100.0), min_size=1, max_size=8),
+    speed=st.lists(st.floats(10.0, 100.0), min_size=1, max_size=8),
 )
 def test_balanced_gives_each_the_rows_that_its_speed_deserves(n: int, rows: int, speed: list[float]) -> None:
     placement = balanced(range(n), [rows] * n, workers(*speed))
     for worker in workers(*speed):
         deserved = n * worker.rows_per_second / sum(speed)
         assert abs(len(placement.shards.get(worker.worker, ())) - deserved) <= 1 + 1e-6, "off by one shard"
+
+
+def test_balanced_starves_nobody_over_one_bad_measurement() -> None:
+    placement = balanced(range(110), [1] * 110, workers(1e9, 1e-9))
+    assert [len(placement.shards[name]) for name in ("w0", "w1")] == [100, 10]
 
 
 def test_balanced_weighs_shards_by_their_rows() -> None:

@@ -135,7 +135,7 @@ def test_after_the_end_the_arrays_are_gone_and_the_record_stays(tmp_path: Path) 
 
 def test_what_each_worker_does_is_listed_in_the_order_that_people_count(tmp_path: Path) -> None:
     run = run_on(tmp_path)
-    job = Job("job", "balanced", 0.0, retries=3)
+    job = Job("job", "balanced", retries=3)
     job.shares = {f"worker-{i}": Share(rows=i, busy_s=1.0, retries=0) for i in (10, 9, 2)}
     run.watch(job, now=14.0, connected=frozenset({"worker-2", "worker-10"}))
     shares = run.view(now=14.0).workers

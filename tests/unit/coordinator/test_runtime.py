@@ -1,14 +1,18 @@
 """The edge of the coordinator without gRPC: jobs come, end, and are forgotten in the end."""
 
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gradloom.canonical import Range
 from gradloom.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Overloaded
-from gradloom.jobs import JobState
+from gradloom.jobs import JobState, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.v1 import worker_pb2
+from gradloom_coordinator.events import TaskRef
 from gradloom_coordinator.runtime import Coordinator
 
 
@@ -17,9 +21,9 @@ def spec(folder: Path, algorithm: str = "linear", **settings: str) -> JobSpec:
 
 
 async def ended(coordinator: Coordinator, job_id: str) -> JobState:
-    async for _ in coordinator.run_named(job_id).journal.follow(0):
+    async for _ in coordinator.records.named(job_id).journal.follow(0):
         pass
-    return coordinator.run_named(job_id).state
+    return coordinator.records.named(job_id).state
 
 
 async def test_only_so_many_ended_jobs_are_remembered(tmp_path: Path) -> None:
@@ -30,7 +34,7 @@ async def test_only_so_many_ended_jobs_are_remembered(tmp_path: Path) -> None:
         assert await ended(coordinator, ids[-1]) is JobState.FAILED
     assert list(coordinator.runs) == ids[-3:]
     with pytest.raises(NotFound, match=ids[0]):
-        coordinator.run_named(ids[0])
+        coordinator.records.named(ids[0])
     assert coordinator.submit(spec(tmp_path), "token 0").job_id not in ids
 
 
@@ -68,7 +72,7 @@ async def test_a_job_that_has_failed_can_t_be_cancelled_and_has_no_model(tmp_pat
     with pytest.raises(Conflict, match="has failed"):
         coordinator.cancel(view.job_id, "")
     with pytest.raises(Conflict, match="has no model"):
-        coordinator.model_path(view.job_id)
+        coordinator.records.model_path(view.job_id)
 
 
 async def test_workers_of_one_name_are_told_apart_and_a_full_cluster_takes_no_more(tmp_path: Path) -> None:
@@ -80,3 +84,66 @@ async def test_workers_of_one_name_are_told_apart_and_a_full_cluster_takes_no_mo
         coordinator.join(worker_pb2.Hello(name="w"))
     coordinator.leave(links[0], "bye", goodbye=True)
     assert coordinator.join(worker_pb2.Hello(name="w")).worker == "w"
+
+
+async def test_odd_names_of_workers_are_as_good_as_others(tmp_path: Path) -> None:
+    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
+    names = ["gpu-²", "w-" + "9" * 5000, "", "-", "ü-1"]
+    welcomed = [coordinator.join(worker_pb2.Hello(name=name)).worker for name in names]
+    assert welcomed == ["gpu-²", ("w-" + "9" * 5000)[:100], "worker", "-", "ü-1"]
+    view = coordinator.submit(spec(tmp_path), "")
+    await ended(coordinator, view.job_id)
+    assert coordinator.view(coordinator.records.named(view.job_id)).state is JobState.FAILED
+
+
+async def test_numbers_that_can_t_be_true_are_not_believed(tmp_path: Path) -> None:
+    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
+    link = coordinator.join(worker_pb2.Hello(name="liar"))
+    task = TaskRef("no-job", 1, Range(0, 1), 1)
+    for seconds in (float("nan"), float("inf"), -1.0, 1e300):
+        times = worker_pb2.TaskTimes(load_seconds=seconds, compute_seconds=seconds, encode_seconds=seconds)
+        coordinator.arrived(link, task, worker_pb2.Partial(rows=2**64 - 1, times=times), {})
+    (view,) = coordinator.workers()
+    assert (view.rows, view.rows_per_second) == (0, 0.0)
+    assert (
+        coordinator.metrics.registry.get_sample_value(
+            "gradloom_worker_busy_seconds_total", {"worker": "liar"}
+        )
+        == 0.0
+    )
+
+
+async def test_a_command_that_can_t_be_carried_out_costs_its_job_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "rows.npy", np.arange(20.0).reshape(10, 2))
+    data = DataSpec((str(tmp_path / "rows.npy"),), target="1")
+    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
+    coordinator.join(worker_pb2.Hello(name="w"))
+    with monkeypatch.context() as broken:
+        broken.setattr("gradloom_coordinator.runtime.send_tasks", out_of_memory)
+        failed = coordinator.submit(JobSpec("linear", data), "")
+        assert await ended(coordinator, failed.job_id) is JobState.FAILED
+    assert coordinator.records.named(failed.job_id).reason == "MemoryError: no room for this"
+    going = coordinator.submit(JobSpec("linear", data), "")
+    async for event in coordinator.records.named(going.job_id).journal.follow(0):
+        if isinstance(event.what, StateChanged) and event.what.state is JobState.RUNNING:
+            break
+    assert coordinator.workers()[0].tasks_in_flight == 1
+    coordinator.cancel(going.job_id, "seen enough")
+
+
+def out_of_memory(*_: object) -> None:
+    raise MemoryError("no room for this")
+
+
+async def test_planning_that_takes_too_long_ends_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+    monkeypatch.setattr("gradloom_coordinator.runtime.build_manifest", lambda *_, **__: may_end.wait(60))
+    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path, planning_timeout_s=0.05))
+    view = coordinator.submit(spec(tmp_path), "")
+    assert await ended(coordinator, view.job_id) is JobState.FAILED
+    assert coordinator.records.named(view.job_id).reason == "looking at the files took more than 0.05 s"
+    may_end.set()

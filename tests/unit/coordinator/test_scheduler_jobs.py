@@ -17,6 +17,7 @@ from gradloom_coordinator.events import (
     CancelRequested,
     JobBroken,
     JobFinished,
+    JobForgotten,
     JobPlanned,
     JobSubmitted,
     RoundReady,
@@ -197,8 +198,40 @@ def test_what_each_worker_did_is_added_up() -> None:
 def test_speed_is_a_moving_average_that_trusts_the_past() -> None:
     desk = Desk(Scheduler(Limits(speed_memory=0.75)))
     desk.join("a")
-    desk.start([10])
+    desk.start([200])
     desk.answer_all(rows=100)
     desk.next_round()
     desk.answer_all(rows=200)
     assert desk.worker("a").rows_per_second == pytest.approx(0.75 * 100 + 0.25 * 200)
+
+
+def test_a_worker_is_not_believed_more_rows_than_its_shards_have() -> None:
+    desk = Desk()
+    desk.join("a")
+    desk.start([10, 20])
+    desk.answer_all(rows=2**64 - 1)
+    assert (desk.job().shares["a"].rows, desk.worker("a").rows) == (30, 30)
+
+
+def test_speed_is_measured_for_each_job_by_itself() -> None:
+    desk = Desk()
+    desk.join("a", "b")
+    desk.start([10] * 4)
+    desk.answer_all(rows=20, seconds={"a": 0.001, "b": 4.0})
+    desk.start([10] * 4, job="other")
+    assert desk.job("other").placement.shards == {"a": (0, 1), "b": (2, 3)}
+
+
+def test_what_is_said_of_a_forgotten_job_changes_nothing() -> None:
+    desk = Desk()
+    desk.start([10])
+    desk.tell(CancelRequested("job", ""))
+    assert desk.tell(JobForgotten("job")) == []
+    assert "job" not in desk.scheduler.state.jobs
+    late = (
+        JobPlanned("job", (10,)),
+        RoundReady("job", 2),
+        JobBroken("job", "too late"),
+        JobFinished("job", ""),
+    )
+    assert [desk.tell(event) for event in late] == [[]] * 4

@@ -51,7 +51,7 @@ def test_a_difference_of_milliseconds_moves_nothing() -> None:
     desk = desk_of(LIMITS, "a", "b")
     assert shards_of(run_rounds(desk, 20, {"a": 0.03, "b": 0.01})) == {"a": 8, "b": 8}
     eager = desk_of(replace(LIMITS, replace_min_gain_s=0.0), "a", "b")
-    assert shards_of(run_rounds(eager, 20, {"a": 0.03, "b": 0.01})) == {"a": 4, "b": 12}
+    assert shards_of(run_rounds(eager, 10, {"a": 0.03, "b": 0.01})) == {"a": 4, "b": 12}
 
 
 def test_dealt_shards_stay_where_they_are() -> None:

@@ -16,6 +16,7 @@ from gradloom_coordinator.events import (
     Event,
     HeartbeatReceived,
     PartialOffered,
+    Stalled,
     StreamBroken,
     WorkerJoined,
     WorkerLeft,
@@ -61,7 +62,7 @@ def test_what_a_lost_worker_had_goes_at_once_to_the_others(event: Event, reason:
     assert desk.tell(event) == [
         note("worker b is gone: SIGTERM"),
         retry("b", task(2, 4), reason, "SIGTERM"),
-        SendTasks("a", "job", 1, (order(2, 4, 2),), "2 shards over 1 workers in equal shares"),
+        SendTasks("a", "job", 1, (order(2, 4, 2),), "2 shards over 1 worker in equal shares"),
     ]
     assert desk.tell(answer("a", task(0, 2))) == [MergePartial("a", task(0, 2))]
     assert desk.tell(answer("a", task(2, 4, 2))) == [MergePartial("a", task(2, 4, 2)), CloseRound("job", 1)]
@@ -83,7 +84,7 @@ def test_only_a_heartbeat_keeps_a_worker() -> None:
         EndSession("b", "no sign of life for 5.1 s"),
         note("worker b is gone: no sign of life for 5.1 s"),
         retry("b", task(2, 4), RetryReason.HEARTBEAT_TIMEOUT, "no sign of life for 5.1 s"),
-        SendTasks("a", "job", 1, (order(2, 4, 2),), "2 shards over 1 workers in equal shares"),
+        SendTasks("a", "job", 1, (order(2, 4, 2),), "2 shards over 1 worker in equal shares"),
     ]
 
 
@@ -143,7 +144,7 @@ def test_losing_the_last_worker_starves_the_job_until_one_comes() -> None:
     assert desk.tick(30.0) == []
     assert desk.join("c") == [
         note("worker c joined"),
-        SendTasks("c", "job", 1, (order(0, 4, 3),), "4 shards over 1 workers in equal shares"),
+        SendTasks("c", "job", 1, (order(0, 4, 3),), "4 shards over 1 worker in equal shares"),
     ]
     assert desk.tell(answer("c", task(0, 4, 3)))[-1] == CloseRound("job", 1)
 
@@ -282,3 +283,40 @@ def test_a_name_is_free_again_once_its_worker_is_gone() -> None:
         desk.tell(WorkerJoined("b"))
     desk.tell(StreamBroken("b", "reset"))
     assert note("worker b joined") in desk.join("b")
+
+
+def test_a_coordinator_that_stood_still_blames_nobody() -> None:
+    desk = Desk()
+    desk.join("a", "b")
+    desk.start([10, 10])
+    desk.now += 60.0
+    desk.tell(Stalled(60.0))
+    assert desk.tick() == []
+    assert {name: desk.worker(name).state for name in ("a", "b")} == {"a": "busy", "b": "busy"}
+
+
+def test_workers_that_leave_on_purpose_are_no_deaths() -> None:
+    desk = Desk()
+    for name in ("a", "b", "c", "d"):
+        desk.join(name)
+    desk.start([10])
+    for _ in range(4):
+        worker = next(
+            name
+            for name in ("a", "b", "c", "d")
+            if name in desk.scheduler.state.workers and desk.in_hand(name)
+        )
+        desk.tell(WorkerLeft(worker, "SIGTERM"))
+    assert desk.job().state == "running"
+
+
+def test_a_worker_with_tasks_of_two_jobs_dies_on_neither() -> None:
+    desk = Desk()
+    for n in range(4):
+        desk.join(f"w{n}")
+        if n == 0:
+            desk.start([10])
+            desk.start([10], job="other")
+        else:
+            desk.tell(StreamBroken(f"w{n - 1}", "gone"))
+    assert (desk.job().state, desk.job("other").state) == ("running", "running")

@@ -24,7 +24,7 @@ LEGAL_JOB_STEPS = {
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(J, J)))
 def test_a_job_takes_exactly_the_legal_steps(before: JobState, after: JobState) -> None:
-    job = Job("job", "balanced", 0.0, state=before)
+    job = Job("job", "balanced", state=before)
     if (before, after) in LEGAL_JOB_STEPS:
         job.step(after, "why")
         assert (job.state, job.reason) == (after, "why")

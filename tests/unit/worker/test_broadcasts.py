@@ -112,6 +112,27 @@ def test_buffers_are_used_again_but_never_under_somebodys_eyes() -> None:
     assert [value_of(message) for message in seen] == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
+def test_buffers_stay_from_round_to_round_and_go_with_the_last_job() -> None:
+    broadcasts = Broadcasts()
+    for number, job in enumerate(["one", "two", "one"], start=1):
+        bundle, frames = big(float(number), number)
+        broadcasts.announce(job, number, bundle, [])
+        assert len(broadcasts._pool) == min(number - 1, 2), "a newer round keeps the older one's buffer"
+        for frame in frames:
+            broadcasts.add(frame)
+    broadcasts.forget("two")
+    assert len(broadcasts._pool) > 0
+    broadcasts.forget("one")
+    assert len(broadcasts._pool) == 0
+
+
+def test_buffers_go_with_the_session() -> None:
+    broadcasts = Broadcasts()
+    broadcasts.add(big(1.0, 7)[1][0])
+    broadcasts.clear()
+    assert len(broadcasts._pool) == 0
+
+
 def test_a_released_job_leaves_nothing_and_its_late_frames_are_ignored() -> None:
     broadcasts = Broadcasts()
     bundle, frames = big(1.0, 7)

@@ -7,6 +7,7 @@ import pytest
 from gradloom.canonical import Range
 from gradloom_worker.session import (
     PHASE_STEPS,
+    STILL_COMPUTING,
     Answer,
     Backoff,
     Command,
@@ -127,11 +128,34 @@ def test_a_broken_session_takes_its_tasks_with_it() -> None:
     session = joined()
     tell(session, TasksGiven((task(0), task(1))))
     assert tell(session, SessionEnded("reset")) == [ConnectLater(0.2, "reset")]
+    assert [type(command) for command in tell(session, TaskEnded(task(0)))] == [Discard]
     tell(session, Connect(), Welcomed())
-    assert tell(session, TasksGiven((task(0), task(3)))) == [], "the executor is still busy with the old one"
-    assert [type(command) for command in tell(session, TaskEnded(task(0)))] == [Discard, RunTask]
-    assert session.running == task(0)
-    assert session.wanted
+    assert tell(session, TasksGiven((task(3),))) == [RunTask(task(3))]
+
+
+def test_it_does_not_join_while_it_could_start_no_task() -> None:
+    session = joined()
+    tell(session, TasksGiven((task(0),)), SessionEnded("the task took too long"))
+    assert tell(session, Connect()) == [ConnectLater(0.4, STILL_COMPUTING)]
+    assert tell(session, Connect(), jitter=0.5) == [ConnectLater(0.4, STILL_COMPUTING)]
+    assert session.phase is Phase.APART
+    assert tell(session, TaskEnded(task(0))) == [Discard(task(0), "nobody waits for it any more")]
+    assert tell(session, Connect()) == [OpenSession()]
+
+
+def test_a_task_that_hangs_for_good_ends_the_process_for_a_supervisor_to_start_another() -> None:
+    session = Session(Backoff(give_up_after_s=300.0))
+    tell(session, Connect(), Welcomed(), TasksGiven((task(0),)), now=0.0)
+    tell(session, SessionEnded("the task took too long"), now=1000.0)
+    assert [type(command) for command in tell(session, Connect(), now=1300.0)] == [ConnectLater]
+    assert tell(session, Connect(), now=1301.0) == [Exit(3, f"gave up after 301 s: {STILL_COMPUTING}")]
+    assert session.phase is Phase.GONE
+
+
+@pytest.mark.parametrize("phase", [Phase.JOINING, Phase.ACTIVE])
+def test_it_connects_only_while_apart(phase: Phase) -> None:
+    with pytest.raises(AssertionError):
+        tell(Session(phase=phase, running=task(0)), Connect())
 
 
 def test_what_ends_while_apart_is_thrown_away() -> None:

@@ -9,7 +9,7 @@ from builders.averaging import manifest_of, write_rows
 from gradloom.data.manifest import Manifest
 from gradloom.data.preparation import Preparation, Split
 from gradloom.errors import ShardChanged
-from gradloom_worker.shards import ShardStore
+from gradloom_worker.shards import RAW, ShardStore
 
 HOW = Preparation(Split(), "float32", None, (), (), ())
 PLENTY = 1 << 20
@@ -27,6 +27,18 @@ def test_a_shard_is_read_once(manifest: Manifest) -> None:
     assert store.raw("data", manifest, manifest.shards[1]) is first
     assert (store.hits, store.misses) == (1, 1)
     np.testing.assert_array_equal(first.X[:, 0], np.arange(100.0, 200.0))
+
+
+def test_asking_what_is_there_is_no_use_of_it(manifest: Manifest) -> None:
+    store = ShardStore(PLENTY)
+    assert not store.holds("data", RAW, 0)
+    store.raw("data", manifest, manifest.shards[0])
+    assert store.holds("data", RAW, 0)
+    assert not store.holds("data", "how", 0), "it is not prepared yet"
+    store.prepared("data", "how", manifest, manifest.shards[0], HOW)
+    assert store.holds("data", "how", 0)
+    assert not store.holds("data", RAW, 0)
+    assert (store.hits, store.misses) == (0, 2)
 
 
 def test_raw_rows_are_forgotten_once_they_are_prepared(manifest: Manifest) -> None:

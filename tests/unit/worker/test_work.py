@@ -82,6 +82,21 @@ def test_a_profile_looks_at_every_raw_row(work: JobWork, store: ShardStore) -> N
     assert computed.rows == computed.partial["rows"].sum() == 200
 
 
+@pytest.mark.parametrize("step", list(Step))
+def test_a_range_is_loaded_once_every_shard_of_it_is_there_in_the_form_of_the_step(
+    work: JobWork, store: ShardStore, step: Step
+) -> None:
+    message: Tensors = {"mean": np.array(0.5)} if step is Step.ASSESS else MEAN
+    here = replace(work, step=step)
+    here.compute(Range(1, 3), message, store)
+    loaded = [
+        node for node in (Range(1, 2), Range(1, 3), Range(0, 3), Range(2, 4)) if here.is_loaded(node, store)
+    ]
+    assert loaded == [Range(1, 2), Range(1, 3)]
+    other = Step.TRAIN if step is Step.PROFILE else Step.PROFILE
+    assert not replace(work, step=other).is_loaded(Range(1, 2), store)
+
+
 def test_assessing_looks_at_the_held_out_rows_alone(work: JobWork, store: ShardStore) -> None:
     solution: Tensors = {"mean": np.array(0.5)}
     computed = replace(work, step=Step.ASSESS).compute(Range(0, 5), solution, store)
