@@ -23,7 +23,7 @@ PLAIN = [
     errors.ChecksumMismatch,
     errors.FrameRefused,
 ]
-WITH_FIELD = [errors.InvalidInput, errors.DataError, errors.ShardChanged]
+WITH_FIELD = [errors.InvalidInput, errors.DataError, errors.DataUnreachable, errors.ShardChanged]
 
 
 class FailedCall(grpc.RpcError):
