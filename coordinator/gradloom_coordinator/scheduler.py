@@ -28,6 +28,7 @@ from gradloom_coordinator.commands import Command, TaskOrder
 from gradloom_coordinator.events import Event, JobId, TaskRef, WorkerId
 from gradloom_coordinator.limits import Limits, pays_to_replace
 from gradloom_coordinator.policies import POLICIES, WorkerSpeed
+from gradloom_coordinator.policies.placement import counted
 from gradloom_coordinator.retries import LOST_WORKER, Failure, judge
 from gradloom_coordinator.rounds import Refusal, Round
 from gradloom_coordinator.state import ClusterState, Job, Waiting, Worker
@@ -102,7 +103,7 @@ class Scheduler:
             return []
         job.shard_rows = event.shard_rows
         job.rows_before = tuple(accumulate(event.shard_rows, initial=0))
-        reason = f"{sum(event.shard_rows)} rows in {len(event.shard_rows)} shards"
+        reason = f"{sum(event.shard_rows)} rows in {counted(len(event.shard_rows), 'shard')}"
         return [self._step(job, JobState.RUNNING, reason), c.StartRounds(job.id)]
 
     def _end(self, job_id: JobId, to: JobState, reason: str) -> list[Command]:
