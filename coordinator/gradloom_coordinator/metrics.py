@@ -5,7 +5,8 @@ that is gone are removed.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -24,126 +25,124 @@ DROP_LABELS = {
 }
 
 
+class Series:
+    """One family of series. Each is looked up once, and all that carry a label go together."""
+
+    def __init__(self, kind: type[Any], name: str, help_: str, *labels: str, **options: Any) -> None:
+        self._family = kind(name, help_, labels, **options)
+        self._names = labels
+        self._children: dict[tuple[str, ...], Any] = {}
+
+    def of(self, *labels: str) -> Any:
+        """The series with these label values; it begins at 0."""
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._family.labels(*labels)
+        return child
+
+    def forget(self, label: str, value: str) -> None:
+        """Remove the series in which ``label`` is ``value``."""
+        for labels in [
+            labels for labels in self._children if (label, value) in zip(self._names, labels, strict=True)
+        ]:
+            self._family.remove(*labels)
+            del self._children[labels]
+
+
 class CoordinatorMetrics:
     """The coordinator's own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
-        self._workers = Gauge("gradloom_workers", "Connected workers by state.", ["state"], registry=r)
-        self._worker_up = Gauge(
-            "gradloom_worker_up", "1 while the worker is connected.", ["worker"], registry=r
+        self._families: list[Series] = []
+        gauge, counter, histogram = (partial(self._family, kind) for kind in (Gauge, Counter, Histogram))
+        self._workers = gauge("workers", "Connected workers by state.", "state")
+        self._worker_up = gauge("worker_up", "1 while the worker is connected.", "worker")
+        self._heartbeat_age = gauge(
+            "worker_heartbeat_age_seconds", "Time since the last sign of life.", "worker"
         )
-        self._heartbeat_age = Gauge(
-            "gradloom_worker_heartbeat_age_seconds",
-            "Time since the last sign of life.",
-            ["worker"],
-            registry=r,
+        self._inflight = gauge("worker_inflight_tasks", "Tasks in a worker's hands.", "worker")
+        self._throughput = gauge(
+            "worker_throughput_rows_per_second", "Moving average of a worker's own computing.", "worker"
         )
-        self._inflight = Gauge(
-            "gradloom_worker_inflight_tasks", "Tasks in a worker's hands.", ["worker"], registry=r
+        self._busy = counter("worker_busy_seconds", "Time a worker spent on tasks it answered.", "worker")
+        self._rows = counter("worker_rows", "Rows computed on, again in each round.", "worker", "job_id")
+        self._tasks = counter("tasks", "Finished tasks.", "job_id", "outcome")
+        self._retries = counter("task_retries", "Tasks given again.", "job_id", "worker", "reason")
+        self._dropped = counter("duplicate_results_dropped", "Answers that were not counted.", "reason")
+        self._jobs = gauge("jobs", "Jobs by state.", "state")
+        self._round = gauge("round", "Rounds of training done.", "job_id")
+        self._loss = gauge("loss", "Loss after the last round.", "job_id", "split")
+        self._rounds = counter("rounds", "Rounds of training done.", "job_id")
+        self._round_seconds = histogram(
+            "round_seconds", "Duration of a round of training.", "job_id", buckets=ROUND_BUCKETS_S
         )
-        self._throughput = Gauge(
-            "gradloom_worker_throughput_rows_per_second",
-            "Moving average of a worker's own computing.",
-            ["worker"],
-            registry=r,
-        )
-        self._busy = Counter(
-            "gradloom_worker_busy_seconds",
-            "Time a worker spent on tasks it answered.",
-            ["worker"],
-            registry=r,
-        )
-        self._tasks = Counter("gradloom_tasks", "Finished tasks.", ["outcome"], registry=r)
-        self._retries = Counter("gradloom_task_retries", "Tasks given again.", ["reason"], registry=r)
-        self._dropped = Counter(
-            "gradloom_duplicate_results_dropped", "Answers that were not counted.", ["reason"], registry=r
-        )
-        self._jobs = Gauge("gradloom_jobs", "Jobs by state.", ["state"], registry=r)
-        self._round = Gauge("gradloom_round", "Rounds of training done.", ["job_id"], registry=r)
-        self._loss = Gauge("gradloom_loss", "Loss after the last round.", ["job_id", "split"], registry=r)
-        self._rounds = Counter("gradloom_rounds", "Rounds of training done.", ["job_id"], registry=r)
-        self._round_seconds = Histogram(
-            "gradloom_round_seconds", "Duration of a round of training.", registry=r, buckets=ROUND_BUCKETS_S
-        )
-        self._succeeded = self._tasks.labels("succeeded")
-        self._busy_of: dict[str, Counter] = {}
         self._known_workers: set[str] = set()
         self._preset()
+
+    def _family(self, kind: type[Any], name: str, help_: str, *labels: str, **options: Any) -> Series:
+        series = Series(kind, f"gradloom_{name}", help_, *labels, registry=self.registry, **options)
+        self._families.append(series)
+        return series
 
     def _preset(self) -> None:
         """Every label set that is known beforehand starts at 0, so that no panel is empty."""
         for state in WorkerState:
-            self._workers.labels(state).set(0)
+            self._workers.of(state)
         for job_state in JobState:
-            self._jobs.labels(job_state).set(0)
-        for reason in RetryReason:
-            self._retries.labels(reason)
+            self._jobs.of(job_state)
         for label in DROP_LABELS.values():
-            self._dropped.labels(label)
+            self._dropped.of(label)
+
+    def job_started(self, job_id: str) -> None:
+        """A job's own series begin at 0."""
         for outcome in ("succeeded", "failed"):
-            self._tasks.labels(outcome)
+            self._tasks.of(job_id, outcome)
+        for family in (self._round, self._rounds, self._round_seconds):
+            family.of(job_id)
 
-    def task_done(self, worker: str, busy_s: float) -> None:
+    def task_done(self, worker: str, job_id: str, rows: int, busy_s: float) -> None:
         """A task was answered with a partial."""
-        self._succeeded.inc()
-        busy = self._busy_of.get(worker)
-        if busy is None:
-            busy = self._busy_of[worker] = self._busy.labels(worker)
-        busy.inc(busy_s)
+        self._tasks.of(job_id, "succeeded").inc()
+        self._rows.of(worker, job_id).inc(rows)
+        self._busy.of(worker).inc(busy_s)
 
-    def retried(self, reason: RetryReason) -> None:
+    def retried(self, job_id: str, worker: str, reason: RetryReason) -> None:
         """A task has to be computed again."""
-        self._tasks.labels("failed").inc()
-        self._retries.labels(reason).inc()
+        self._tasks.of(job_id, "failed").inc()
+        self._retries.of(job_id, worker, reason).inc()
 
     def dropped(self, reason: str) -> None:
         """An answer was not counted."""
-        self._dropped.labels(DROP_LABELS[Refusal(reason)]).inc()
+        self._dropped.of(DROP_LABELS[Refusal(reason)]).inc()
 
     def round_done(self, job_id: str, completed: RoundCompleted) -> None:
         """A round of training is done."""
-        self._rounds.labels(job_id).inc()
-        self._round.labels(job_id).set(completed.round)
-        self._round_seconds.observe(completed.seconds)
+        self._rounds.of(job_id).inc()
+        self._round.of(job_id).set(completed.round)
+        self._round_seconds.of(job_id).observe(completed.seconds)
         for split, loss in (("train", completed.loss), ("validation", completed.validation_loss)):
             if loss is not None:
-                self._loss.labels(job_id, split).set(loss)
+                self._loss.of(job_id, split).set(loss)
 
     def forget_job(self, job_id: str) -> None:
         """The job's record is not kept any longer, nor are its series."""
-        for family, *more in (
-            (self._rounds,),
-            (self._round,),
-            (self._loss, "train"),
-            (self._loss, "validation"),
-        ):
-            with suppress(KeyError):  # it never had any
-                family.remove(job_id, *more)
+        for family in self._families:
+            family.forget("job_id", job_id)
 
     def observe(self, state: ClusterState, runs: Mapping[str, JobRun], now: float) -> None:
         """Set the gauges from what the scheduler knows."""
         for worker_state in WorkerState:
-            self._workers.labels(worker_state).set(
-                sum(w.state is worker_state for w in state.workers.values())
-            )
+            self._workers.of(worker_state).set(sum(w.state is worker_state for w in state.workers.values()))
         for job_state in JobState:
-            self._jobs.labels(job_state).set(sum(run.state is job_state for run in runs.values()))
+            self._jobs.of(job_state).set(sum(run.state is job_state for run in runs.values()))
         for worker in state.workers.values():
-            self._worker_up.labels(worker.id).set(1)
-            self._heartbeat_age.labels(worker.id).set(now - worker.heard_at)
-            self._inflight.labels(worker.id).set(len(worker.tasks))
-            self._throughput.labels(worker.id).set(worker.rows_per_second)
-            self._busy.labels(worker.id)
+            self._worker_up.of(worker.id).set(1)
+            self._heartbeat_age.of(worker.id).set(now - worker.heard_at)
+            self._inflight.of(worker.id).set(len(worker.tasks))
+            self._throughput.of(worker.id).set(worker.rows_per_second)
+            self._busy.of(worker.id)
         for gone in self._known_workers - set(state.workers):
-            for family in (
-                self._worker_up,
-                self._heartbeat_age,
-                self._inflight,
-                self._throughput,
-                self._busy,
-            ):
-                family.remove(gone)
-            self._busy_of.pop(gone, None)
+            for family in self._families:
+                family.forget("worker", gone)
         self._known_workers = set(state.workers)

@@ -80,7 +80,7 @@ class Coordinator:
         self._scheduler = Scheduler(limits)
         self._inbox: deque[e.Event] = deque()
         self._dispatching = False
-        self._arrived: dict[tuple[str, e.TaskRef], Tensors | None] = {}
+        self._arrived: dict[tuple[str, e.TaskRef], tuple[Tensors | None, float]] = {}
         self._transfer_ids = count(1)
         self._background: set[asyncio.Task[None]] = set()
         # threads of its own: a dead mount must not take those that updates and models need
@@ -252,8 +252,7 @@ class Coordinator:
         times = partial_.times
         compute_s = _plausible(times.compute_seconds)
         busy_s = _plausible(times.load_seconds) + compute_s + _plausible(times.encode_seconds)
-        self.metrics.task_done(link.worker, busy_s)
-        self._arrived[link.worker, task] = tensors
+        self._arrived[link.worker, task] = (tensors, busy_s)
         try:
             self.dispatch(e.PartialArrived(link.worker, task, partial_.rows, compute_s, busy_s))
         finally:
@@ -267,9 +266,10 @@ class Coordinator:
             send_tasks(link, run, command.tasks)
 
     def _merge(self, command: c.MergePartial) -> None:
-        tensors = self._arrived.pop((command.worker, command.task))
-        run = self.runs[command.task.job]
+        tensors, busy_s = self._arrived.pop((command.worker, command.task))
+        run, job = self.runs[command.task.job], self._scheduler.state.jobs[command.task.job]
         assert run.collector is not None
+        self.metrics.task_done(command.worker, job.id, job.rows_in(command.task.range), busy_s)
         if tensors is None:
             return
         try:
@@ -395,6 +395,8 @@ class Coordinator:
             job = self._scheduler.state.jobs[command.job]
             run.watch(job, self._clock(), frozenset(self._scheduler.state.workers))
             run.ended = self._clock()
+        elif command.state is JobState.RUNNING:
+            self.metrics.job_started(command.job)
         run.state, run.reason = command.state, command.reason
         run.journal.add(time.time(), StateChanged(command.state, command.reason))
         log.info("job %s is %s: %s", command.job, command.state, command.reason)
@@ -404,7 +406,7 @@ class Coordinator:
             command.reason, command.worker, str(command.range), command.attempt, command.detail
         )
         self.runs[command.job].journal.add(time.time(), what)
-        self.metrics.retried(command.reason)
+        self.metrics.retried(command.job, command.worker, command.reason)
         log.info(
             "job %s: shards %s again (%s): %s", command.job, command.range, command.reason, command.detail
         )

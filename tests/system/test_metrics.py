@@ -40,6 +40,7 @@ COORDINATOR_METRICS = {
     "gradloom_worker_inflight_tasks": "gauge",
     "gradloom_worker_throughput_rows_per_second": "gauge",
     "gradloom_worker_busy_seconds": "counter",
+    "gradloom_worker_rows": "counter",
     "gradloom_tasks": "counter",
     "gradloom_task_retries": "counter",
     "gradloom_duplicate_results_dropped": "counter",
@@ -51,7 +52,7 @@ COORDINATOR_METRICS = {
 }
 WORKER_METRICS = {
     "gradloom_worker_time_seconds": "counter",
-    "gradloom_worker_rows": "counter",
+    "gradloom_worker_computed_rows": "counter",
     "gradloom_worker_tasks": "counter",
     "gradloom_shard_load_seconds": "histogram",
     "gradloom_worker_shard_bytes": "gauge",
@@ -110,7 +111,8 @@ def test_the_coordinator_tells_how_a_running_job_stands(
     after = families(cluster.metrics_address)
     assert value(after, "gradloom_round", **done) >= last
     assert value(after, "gradloom_rounds", "_total", **done) >= last
-    assert value(after, "gradloom_tasks", "_total", outcome="succeeded") >= 2 * last
+    assert value(after, "gradloom_tasks", "_total", outcome="succeeded", **done) >= 2 * last
+    assert value(after, "gradloom_worker_rows", "_total", worker="worker-0", **done) > 0
     assert value(after, "gradloom_worker_busy_seconds", "_total") > value(
         before, "gradloom_worker_busy_seconds", "_total"
     )
@@ -122,8 +124,10 @@ def test_a_worker_tells_where_its_time_goes(cluster: LocalCluster, jobs: Any, lo
     next(rounds)
     address = metrics_addresses(cluster)[1]
     before = families(address)
-    rows = value(before, "gradloom_worker_rows", "_total")
-    after = next(m for _ in rounds if value(m := families(address), "gradloom_worker_rows", "_total") > rows)
+    rows = value(before, "gradloom_worker_computed_rows", "_total")
+    after = next(
+        m for _ in rounds if value(m := families(address), "gradloom_worker_computed_rows", "_total") > rows
+    )
     assert rows > 0
     assert {name: after[name].type for name in WORKER_METRICS} == WORKER_METRICS
     phases = {s.labels["phase"] for s in after["gradloom_worker_time_seconds"].samples if "phase" in s.labels}

@@ -18,7 +18,7 @@ class WorkerMetrics:
             "gradloom_worker_time_seconds", "Where the time of answered tasks went.", ["phase"], registry=r
         )
         self._rows = Counter(
-            "gradloom_worker_rows", "Rows computed on, counted again in each round.", registry=r
+            "gradloom_worker_computed_rows", "Rows computed on, counted again in each round.", registry=r
         )
         tasks = Counter("gradloom_worker_tasks", "Tasks computed.", ["outcome"], registry=r)
         self._load = Histogram(
