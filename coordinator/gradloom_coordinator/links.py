@@ -41,7 +41,6 @@ class WorkerLink:
     worker: WorkerId
     token: str
     hello: worker_pb2.Hello
-    joined_at: float
     session: Outbox = field(default_factory=Outbox)
     bulk: FrameOutbox = field(default_factory=FrameOutbox)
     given: dict[JobId, Given] = field(default_factory=dict)

@@ -221,7 +221,7 @@ class Coordinator:
             raise Overloaded(f"the cluster holds {len(self.links)} workers, as many as it may")
         wished = hello.name[:MAX_NAME] or "worker"
         name = next(n for n in chain([wished], (f"{wished}-{i}" for i in count(2))) if n not in self.links)
-        link = WorkerLink(name, uuid.uuid4().hex, hello, self._clock())
+        link = WorkerLink(name, uuid.uuid4().hex, hello)
         self.links[name] = link
         welcome = worker_pb2.Welcome(
             worker=name,

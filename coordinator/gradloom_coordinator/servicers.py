@@ -10,7 +10,7 @@ import grpc
 from grpc_status import rpc_status
 
 from gradloom import __version__
-from gradloom.algorithms import describe, names
+from gradloom.algorithms import describe, names, versions
 from gradloom.canonical import Range
 from gradloom.errors import GradloomError, NotFound, Unavailable, VersionMismatch, WireError
 from gradloom.jobs import RetryReason
@@ -338,8 +338,8 @@ async def _hello(context: Context) -> worker_pb2.Hello:
 
 def _check_algorithms(hello: worker_pb2.Hello) -> None:
     """A worker may know other algorithms than we do, but not other versions of the same."""
-    for name in names():
-        theirs, ours = hello.algorithms.get(name), describe(name).version
+    for name, ours in versions().items():
+        theirs = hello.algorithms.get(name)
         if theirs is not None and theirs != ours:
             raise VersionMismatch(
                 f"algorithm {name!r}: the coordinator has version {ours}, the worker {theirs}; "

@@ -2,10 +2,10 @@
 
 from gradloom.algorithms.linear import LinearModel
 from gradloom.algorithms.linear_settings import ClassifierSettings, LinearSettings
-from gradloom.algorithms.registry import build, describe, names, register
+from gradloom.algorithms.registry import build, describe, names, register, versions
 from gradloom.objectives import LOGISTIC, MULTINOMIAL, SQUARED
 
-__all__ = ["build", "describe", "names", "register"]
+__all__ = ["build", "describe", "names", "register", "versions"]
 
 register(
     "linear",

@@ -39,6 +39,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_ENTRIES))
 
 
+def versions() -> dict[str, int]:
+    """The version of each algorithm by name."""
+    return {name: entry.version for name, entry in _ENTRIES.items()}
+
+
 def build(name: str, settings: Mapping[str, object] | None = None) -> Algorithm[Any]:
     """The algorithm with its settings, given as text (``"0.1"``, ``"true"``, ``"none"``) or as Python scalars.
 

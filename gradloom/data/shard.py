@@ -37,11 +37,6 @@ class Rows:
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
-    @property
-    def total_weight(self) -> float:
-        """Sum of the row weights."""
-        return float(len(self)) if self.weight is None else float(self.weight.sum())
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:

@@ -128,7 +128,7 @@ class _Products:
     """z = X w of a block, and g = r X of the same block while it is still in the cache."""
 
     def __init__(self, X: Floats, coefficients: NDArray[Any]) -> None:
-        rows, self._dtype = min(rows_per_block(X.shape[1], X.dtype), X.shape[0]), X.dtype
+        rows = min(rows_per_block(X.shape[1], X.dtype), X.shape[0])
         self._w = aligned_empty(coefficients.shape, X.dtype)
         self._w[...] = coefficients
         self._z = aligned_empty((rows * self._n_outputs,), X.dtype)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 
+from builders.shell import Shell, running_up
 from gradloom import LocalCluster
 
 
@@ -53,3 +55,19 @@ def cluster() -> Iterator[LocalCluster]:
     """A coordinator and two workers that a module's tests share."""
     with LocalCluster(workers=2) as running:
         yield running
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """The installed command in an empty folder."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return Shell(folder)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A cluster that a module's commands share, as ``gradloom up`` announced it."""
+    shell = Shell(tmp_path_factory.mktemp("up"))
+    with running_up(shell, "--workers", "2") as (_, said):
+        yield said

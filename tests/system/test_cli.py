@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +23,6 @@ PROMISED = {
     *("parameters_sha256", "model"),
 }
 ENDLESS = ["--set", "optimizer=gradient_descent", "--set", "max_rounds=100000", "--set", "tolerance=0"]
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    return Shell(folder)
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A cluster that the commands below share, as ``gradloom up`` announced it."""
-    shell = Shell(tmp_path_factory.mktemp("up"))
-    with running_up(shell, "--workers", "2") as (_, said):
-        yield said
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,12 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
-from builders.shell import NOTHING, Shell, running_up
+from builders.shell import NOTHING, Shell
 
 pytestmark = pytest.mark.system
 
 NOBODY = "127.0.0.1:1"
 """Nobody listens at this port."""
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    return Shell(folder)
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A cluster that the commands below share, as ``gradloom up`` announced it."""
-    shell = Shell(tmp_path_factory.mktemp("up"))
-    with running_up(shell, "--workers", "2") as (_, said):
-        yield said
 
 
 @pytest.fixture(scope="module")

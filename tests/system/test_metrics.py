@@ -54,6 +54,7 @@ WORKER_METRICS = {
     "gradloom_worker_time_seconds": "counter",
     "gradloom_worker_computed_rows": "counter",
     "gradloom_worker_tasks": "counter",
+    "gradloom_shard_cache": "counter",
     "gradloom_shard_load_seconds": "histogram",
     "gradloom_worker_shard_bytes": "gauge",
     "process_resident_memory_bytes": "gauge",

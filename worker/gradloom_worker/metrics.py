@@ -1,10 +1,29 @@
 """Prometheus metrics of one worker."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
 
 from gradloom_worker.shards import ShardStore
 
 LOAD_BUCKETS_S = (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+
+
+class ShardCache:
+    """How often a shard was in memory when it was asked for, as the store itself counts it."""
+
+    def __init__(self, store: ShardStore) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        """The counters as they stand."""
+        family = CounterMetricFamily(
+            "gradloom_shard_cache", "Lookups of shards in memory.", labels=["result"]
+        )
+        family.add_metric(["hit"], self._store.hits)
+        family.add_metric(["miss"], self._store.misses)
+        yield family
 
 
 class WorkerMetrics:
@@ -14,6 +33,7 @@ class WorkerMetrics:
         self.registry = CollectorRegistry()
         r = self.registry
         ProcessCollector(registry=r)
+        r.register(ShardCache(store))
         time = Counter(
             "gradloom_worker_time_seconds", "Where the time of answered tasks went.", ["phase"], registry=r
         )

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from gradloom import __version__
-from gradloom.algorithms import build, describe, names
+from gradloom.algorithms import build, versions
 from gradloom.canonical import Range
 from gradloom.errors import GradloomError, VersionMismatch
 from gradloom.jobs import RetryReason
@@ -319,7 +319,7 @@ class WorkerRuntime:
             cores=cpu_cores(),
             memory_bytes=memory_bytes(),
             version=__version__,
-            algorithms={name: describe(name).version for name in names()},
+            algorithms=versions(),
             metrics_address=self.metrics_address,
         )
 
