@@ -7,12 +7,14 @@ need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need node nodejs
 need npm npm
 need promtool prometheus
+need pg_ctlcluster postgresql
+need tc iproute2
 
 if ((${#missing[@]})); then
     echo "installing for the tests: ${missing[*]}"
     sudo=""
     ((EUID == 0)) || sudo="sudo"
     $sudo apt-get update -qq
-    # a service of prometheus is not wanted: only its tools are used
+    # no service of prometheus or postgresql is wanted: only their programs are used
     $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gradloom.errors import GradloomError
-from gradloom.memory import tune_malloc
+from gradloom.memory import tune_collector, tune_malloc
 from gradloom.process import stop_at_end_of_stdin
 from gradloom.settings import DEFAULT_PORT, CoordinatorSettings
 from gradloom_coordinator.server import Addresses, serve
@@ -26,9 +26,32 @@ def coordinator(
     metrics_port: Annotated[
         int, typer.Option(envvar="GRADLOOM_METRICS_PORT", help="Port of /metrics; 0 = any, -1 = none.")
     ] = 9464,
-    data_dir: Annotated[Path, typer.Option(envvar="GRADLOOM_DATA_DIR", help="Where models are kept.")] = Path(
-        "gradloom-data"
-    ),
+    data_dir: Annotated[
+        Path, typer.Option(envvar="GRADLOOM_DATA_DIR", help="Where jobs, checkpoints and models are kept.")
+    ] = Path("gradloom-data"),
+    store_url: Annotated[
+        str,
+        typer.Option(
+            envvar="GRADLOOM_STORE_URL",
+            help="Where jobs are kept: sqlite:///FILE or postgresql://USER@HOST/DB; a file in --data-dir if empty.",
+        ),
+    ] = "",
+    checkpoint_uri: Annotated[
+        str,
+        typer.Option(
+            envvar="GRADLOOM_CHECKPOINT_URI",
+            help="Folder of the checkpoints, e.g. s3://bucket/checkpoints; one in --data-dir if empty.",
+        ),
+    ] = "",
+    checkpoint_every: Annotated[
+        float, typer.Option(envvar="GRADLOOM_CHECKPOINT_EVERY", help="Seconds between checkpoints.", min=0.0)
+    ] = 10.0,
+    checkpoint_every_rounds: Annotated[
+        int,
+        typer.Option(
+            envvar="GRADLOOM_CHECKPOINT_EVERY_ROUNDS", help="Rounds between checkpoints; 0 = by time.", min=0
+        ),
+    ] = 0,
     announce: Annotated[bool, typer.Option(help="Print one JSON line once serving.")] = False,
     exit_with_stdin: Annotated[bool, typer.Option(help="Stop when standard input ends.")] = False,
     log_level: Annotated[str, typer.Option(envvar="GRADLOOM_LOG_LEVEL")] = "INFO",
@@ -36,11 +59,16 @@ def coordinator(
     """Serve a gradloom cluster: take in jobs and workers, decide who computes what."""
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     tune_malloc()
+    tune_collector()
     settings = CoordinatorSettings(
         host=host,
         port=port,
         metrics_port=None if metrics_port < 0 else metrics_port,
         data_dir=data_dir.absolute(),
+        store_url=store_url,
+        checkpoint_uri=checkpoint_uri,
+        checkpoint_every_s=checkpoint_every,
+        checkpoint_every_rounds=checkpoint_every_rounds,
     )
     try:
         asyncio.run(_serve(settings, announce=announce, exit_with_stdin=exit_with_stdin))

@@ -4,7 +4,6 @@ import uuid
 from pathlib import Path
 
 from gradloom.errors import AlreadyExists, Conflict, NotFound
-from gradloom.jobs import JobState, StateChanged
 from gradloom.specs import JobSpec
 from gradloom_coordinator.events import JobId
 from gradloom_coordinator.journal import Journal
@@ -18,14 +17,17 @@ class JobRecords:
         self.runs: dict[JobId, JobRun] = {}
         self._tokens: dict[str, JobId] = {}
 
-    def add(self, spec: JobSpec, client_token: str, now: float) -> JobRun:
+    def new(self, spec: JobSpec, client_token: str, now: float) -> JobRun:
         """A new job, queued; ``now`` in seconds since the epoch."""
         run = JobRun(f"{spec.algorithm}-{uuid.uuid4().hex[:8]}", spec, Journal(), now)
+        self.keep(run, client_token)
+        return run
+
+    def keep(self, run: JobRun, client_token: str) -> None:
+        """Have a job found from now on."""
         self.runs[run.job_id] = run
         if client_token:
             self._tokens[client_token] = run.job_id
-        run.journal.add(now, StateChanged(JobState.QUEUED, "submitted"))
-        return run
 
     def with_token(self, client_token: str, spec: JobSpec) -> JobRun | None:
         """The job that was submitted under the token. Raises AlreadyExists if it is another one."""

@@ -1,18 +1,23 @@
 """One job as the edge holds it: its record for people, and its arrays while it runs."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from gradloom.algorithms.algorithm import Progress
+from gradloom.data.manifest import Manifest
 from gradloom.jobs import JobState, JobView, RoundCompleted, WorkerShare
 from gradloom.specs import JobSpec
 from gradloom.steps import Step
 from gradloom.streams import Transfer
+from gradloom.synchrony import parse_synchrony
 from gradloom.v1 import worker_pb2
 from gradloom.wire.bundles import bundle_of, encode
 from gradloom.wire.data import preparation_to_proto, source_to_proto, split_to_proto
 from gradloom.wire.frames import INITIAL_CREDIT, SharedFrames
 from gradloom.wire.steps import step_to_proto
+from gradloom_coordinator.changes import CheckpointKept
+from gradloom_coordinator.checkpoints import Checkpoint
 from gradloom_coordinator.collector import Collector
 from gradloom_coordinator.events import JobId
 from gradloom_coordinator.journal import Journal
@@ -21,6 +26,13 @@ from gradloom_coordinator.training import Training
 
 HEAVY_BYTES = 256 * 1024
 """An update of more than that is kept off the event loop."""
+
+
+class Hold(StrEnum):
+    """What may keep a job from going on."""
+
+    DATABASE = "database"
+    CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +68,18 @@ class JobRun:
     started: float | None = None
     """Monotonic; when it left the queue."""
     ended: float | None = None
+    manifest: Manifest | None = None
+    """Kept from before a restart of the coordinator: the job is not planned again."""
+    restored: bool = False
+    """Whether its rounds have begun before a restart, and are to go on."""
+    checkpoints: list[CheckpointKept] = field(default_factory=list)
+    """The newest first."""
     training: Training | None = None
     """None before planning and after the end."""
     broadcast: Broadcast | None = None
     collector: Collector | None = None
     round: int = 0
+    """Names a round on the wire; not the same as the algorithm's own, which a restart sets back."""
     round_opened: float = 0.0
     rows: int = 0
     n_shards: int = 0
@@ -72,6 +91,10 @@ class JobRun:
     model_path: Path | None = None
     retries: int = 0
     shares: tuple[WorkerShare, ...] = ()
+    final_view: JobView | None = None
+    """How people see it from its end on."""
+    holds: dict[Hold, str] = field(default_factory=dict)
+    """Why it is not to go on, by what holds it."""
     _setup: tuple[Step | None, bytes] = (None, b"")
 
     def prepare_round(self, transfer_id: int, now: float) -> None:
@@ -88,7 +111,9 @@ class JobRun:
             frames=None if encoded.fits_inline else SharedFrames(transfer_id, encoded.buffers),
             byte_length=encoded.byte_length,
         )
-        self.collector = Collector(len(self.training.manifest.shards), self.training.merge)
+        self.collector = Collector(
+            len(self.training.manifest.shards), self.training.merge, all_count=self.all_count
+        )
 
     def close_round(self, now: float, workers: int) -> RoundCompleted | None:
         """Take in the sum of the round; what to tell people after a round of training. Raises GradloomError.
@@ -128,6 +153,28 @@ class JobRun:
             eta_seconds=left * self.train_seconds / max(progress.iteration, 1),
         )
 
+    @property
+    def iterations(self) -> int:
+        """Updates that the algorithm has done."""
+        return self.progress.iteration if self.progress else 0
+
+    def checkpoint(self) -> Checkpoint | None:
+        """All that the job could go on from now; None before its data is known, and after its end."""
+        state = self.training.save() if self.training is not None else None
+        if state is None:
+            return None
+        assert self.training is not None
+        assert self.training.schema is not None
+        return Checkpoint(
+            self.iterations, self.training.schema, state, self.train_seconds, self.train_rows_done
+        )
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Take up a checkpoint. Raises ValueError if it is none of this algorithm's."""
+        assert self.training is not None
+        self.progress = self.training.restore(checkpoint.schema, checkpoint.state)
+        self.train_seconds, self.train_rows_done = checkpoint.train_seconds, checkpoint.train_rows
+
     def round_again(self) -> bytes:
         """A Compute of the open round for a worker that has its broadcast; tasks are appended to it."""
         compute = worker_pb2.Compute(job_id=self.job_id, round=self.round)
@@ -141,6 +188,12 @@ class JobRun:
             message = _serialized_setup(self.job_id, self.spec, self.training)
             self._setup = (self.training.step, message)
         return message
+
+    @property
+    def all_count(self) -> bool:
+        """Whether every shard counts in the open round."""
+        assert self.training is not None
+        return self.training.step is not Step.TRAIN or parse_synchrony(self.spec.synchrony).exact
 
     @property
     def heavy(self) -> bool:
@@ -175,6 +228,8 @@ class JobRun:
 
     def view(self, now: float) -> JobView:
         """The job as people see it."""
+        if self.final_view is not None:
+            return self.final_view
         progress = self.progress
         end = self.ended if self.ended is not None else now
         return JobView(
@@ -183,7 +238,7 @@ class JobRun:
             state=self.state,
             reason=self.reason,
             created_at=self.created_at,
-            rounds=progress.iteration if progress else 0,
+            rounds=self.iterations,
             max_rounds=progress.max_iterations if progress else 0,
             loss=progress.loss if progress else None,
             scores=self.scores,

@@ -16,6 +16,7 @@ from prometheus_client import start_http_server
 from gradloom.errors import InvalidInput
 from gradloom.settings import CoordinatorSettings
 from gradloom.v1 import cluster_service_pb2_grpc, job_service_pb2_grpc
+from gradloom_coordinator.durable import Durable, go_on_where_it_ended
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.servicers import ClusterServicer, JobServicer, WorkerServicer
 
@@ -23,12 +24,13 @@ log = logging.getLogger(__name__)
 
 SERVICES = ("gradloom.v1.JobService", "gradloom.v1.ClusterService", "gradloom.v1.WorkerService")
 GRACE_S = 2.0
+LAST_CHECKPOINTS_S = 10.0
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
 )
 """Our own limits are smaller: frames of 2 MiB, and bundles of 256 KiB inside messages. ``so_reuseport`` is off so
 that a port in use is an error."""
@@ -48,24 +50,39 @@ class RunningCoordinator:
     """A coordinator that serves, until ``stop``."""
 
     coordinator: Coordinator
+    durable: Durable
     addresses: Addresses
     server: "grpc.aio.Server"
     clock_task: "asyncio.Task[None]"
 
     async def stop(self) -> None:
-        """Refuse new calls, end the streams, leave."""
-        for link in list(self.coordinator.links.values()):
+        """Keep where every job stands, refuse new calls, end the streams, leave."""
+        await self.coordinator.jobs.take_last_checkpoints(LAST_CHECKPOINTS_S)
+        for link in list(self.coordinator.attendance.links.values()):
             link.close("the coordinator is stopping")
         await self.server.stop(GRACE_S)
         self.clock_task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.clock_task
+        await self.durable.close()
 
 
 async def start(settings: CoordinatorSettings) -> RunningCoordinator:
-    """Bind the ports and serve. Raises InvalidInput for a port that can't be used."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    """Take up the jobs that were left, bind the ports and serve.
+
+    Raises InvalidInput for a port or a database that can't be used, Conflict if another coordinator uses them.
+    """
     coordinator = Coordinator(settings)
+    durable = await go_on_where_it_ended(coordinator)
+    try:
+        return await _serve(coordinator, durable)
+    except BaseException:
+        await durable.close()
+        raise
+
+
+async def _serve(coordinator: Coordinator, durable: Durable) -> RunningCoordinator:
+    settings = coordinator.settings
     server = grpc.aio.server(options=OPTIONS)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(coordinator), server)
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterServicer(coordinator), server)
@@ -82,7 +99,7 @@ async def start(settings: CoordinatorSettings) -> RunningCoordinator:
     clock_task = asyncio.create_task(coordinator.keep_time())
     addresses = Addresses(f"{settings.host}:{port}", metrics_address)
     log.info("serving at %s, metrics at %s", addresses.address, metrics_address or "no port")
-    return RunningCoordinator(coordinator, addresses, server, clock_task)
+    return RunningCoordinator(coordinator, durable, addresses, server, clock_task)
 
 
 def _check_port_free(host: str, port: int) -> None:

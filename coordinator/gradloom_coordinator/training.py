@@ -8,8 +8,10 @@ from gradloom.data.manifest import Manifest
 from gradloom.data.preparation import Split
 from gradloom.data.profile_schema import schema_from_profile
 from gradloom.models import Model
+from gradloom.saved import Saved
 from gradloom.schema import Schema
 from gradloom.steps import Merge, Step, merge_of
+from gradloom.synchrony import damping
 from gradloom.tensors import Tensors
 
 
@@ -46,6 +48,10 @@ class Training:
             case Step.ASSESS:
                 return self.algorithm.solution(self._state)
 
+    def damped(self, partial: Tensors, staleness: int) -> Tensors:
+        """A partial that is so many updates old, with its due weight."""
+        return self.algorithm.damped(partial, damping(staleness)) if staleness else partial
+
     def advance(self, total: Tensors) -> Progress | None:
         """Take in the sum of a round; progress after a round of training. Raises GradloomError if it can't go on."""
         match self.step:
@@ -61,6 +67,17 @@ class Training:
                 self.scores = self.algorithm.scores(total)
                 self.finished = True
                 return None
+
+    def save(self) -> Saved | None:
+        """The algorithm's state, for a checkpoint; None before the data is known."""
+        return None if self.step is Step.PROFILE else self.algorithm.save(self._state)
+
+    def restore(self, schema: Schema, saved: Saved) -> Progress:
+        """Go on from where a checkpoint was taken. Raises ValueError if it is none of this algorithm's."""
+        state = self.algorithm.restore(schema, saved)
+        self.schema, self._state, self.step = schema, state, Step.TRAIN
+        self._stop_training_when_done()
+        return self.algorithm.progress(state)
 
     def _start(self, total: Tensors) -> None:
         needs = self.algorithm.needs

@@ -1,11 +1,13 @@
 """Steps along the gradient: plain, with momentum, and Adam. They take any learning rate, and never stall."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import numpy as np
 
 from gradloom.optimizers.optimizer import Vector, largest
+from gradloom.saved import restore_value, save_value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +31,9 @@ class FirstOrderState:
         return self.point
 
 
+_restore = partial(restore_value, FirstOrderState)
+
+
 @dataclass(frozen=True, slots=True)
 class GradientDescent:
     """x <- x - learning_rate g."""
@@ -43,6 +48,9 @@ class GradientDescent:
         """One step."""
         point = state.point - self.learning_rate * gradient
         return FirstOrderState(point, state.updates + 1, loss, largest(gradient), self.learning_rate)
+
+    save = staticmethod(save_value)
+    restore = staticmethod(_restore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,9 @@ class Momentum:
         return FirstOrderState(
             point, state.updates + 1, loss, largest(gradient), self.learning_rate, first_moment=velocity
         )
+
+    save = staticmethod(save_value)
+    restore = staticmethod(_restore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,9 @@ class Adam:
         return FirstOrderState(
             point, t, loss, largest(gradient), self.learning_rate, first_moment=m, second_moment=v
         )
+
+    save = staticmethod(save_value)
+    restore = staticmethod(_restore)
 
 
 def _moment(held: Vector | None, gradient: Vector) -> Vector:

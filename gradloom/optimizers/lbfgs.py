@@ -5,12 +5,14 @@ or starts the next one: so a cluster can evaluate, and a checkpoint can be taken
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
 import numpy as np
 
 from gradloom.optimizers.line_search import LineSearch, Verdict, advance, begin
 from gradloom.optimizers.optimizer import Vector, largest
+from gradloom.saved import restore_value, save_value
 
 MIN_CURVATURE = 1e-14
 """A pair with s.y <= this * |s| |y| has lost its curvature to rounding and is left out."""
@@ -101,6 +103,9 @@ class Lbfgs:
             case Verdict.CONTINUE:
                 point = state.current.point + search.step * state.direction
                 return replace(state, point=point, search=search)
+
+    save = staticmethod(save_value)
+    restore = staticmethod(partial(restore_value, LbfgsState))
 
     def _accepted(self, state: LbfgsState, last: Evaluation, here: Evaluation) -> LbfgsState:
         pairs = _with_pair(state.pairs, here.point - last.point, here.gradient - last.gradient)[

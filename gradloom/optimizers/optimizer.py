@@ -18,6 +18,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.saved import Saved
+
 Vector = NDArray[np.float64]
 S = TypeVar("S")
 
@@ -65,6 +67,14 @@ class Optimizer(Protocol[S]):
 
     def update(self, state: S, loss: float, gradient: Vector) -> S:
         """The state after ``loss`` and ``gradient`` were evaluated at ``state.point``; both finite."""
+        ...
+
+    def save(self, state: S) -> Saved:
+        """The state taken apart for a checkpoint."""
+        ...
+
+    def restore(self, saved: Saved) -> S:
+        """The state that was saved, to the same bits. Raises ValueError if it is none of this optimizer's."""
         ...
 
 

@@ -24,15 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gradloom/v1/cluster.proto\x12\x0bgradloom.v1\"\xb5\x02\n\x06Worker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.gradloom.v1.WorkerState\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x63ores\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x1d\n\x15heartbeat_age_seconds\x18\x08 \x01(\x01\x12\x17\n\x0ftasks_in_flight\x18\t \x01(\r\x12\x0e\n\x06shards\x18\n \x01(\r\x12\x0c\n\x04rows\x18\x0b \x01(\x04\x12\x17\n\x0frows_per_second\x18\x0c \x01(\x01\x12\x19\n\x11\x63onnected_seconds\x18\r \x01(\x01\x12\x17\n\x0fmetrics_address\x18\x0e \x01(\t*s\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11WORKER_STATE_IDLE\x10\x01\x12\x15\n\x11WORKER_STATE_BUSY\x10\x02\x12\x18\n\x14WORKER_STATE_SUSPECT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gradloom/v1/cluster.proto\x12\x0bgradloom.v1\"\xd0\x03\n\x06Worker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.gradloom.v1.WorkerState\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x63ores\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x1d\n\x15heartbeat_age_seconds\x18\x08 \x01(\x01\x12\x17\n\x0ftasks_in_flight\x18\t \x01(\r\x12\x0e\n\x06shards\x18\n \x01(\r\x12\x0c\n\x04rows\x18\x0b \x01(\x04\x12\x17\n\x0frows_per_second\x18\x0c \x01(\x01\x12\x19\n\x11\x63onnected_seconds\x18\r \x01(\x01\x12\x17\n\x0fmetrics_address\x18\x0e \x01(\t\x12/\n\x06labels\x18\x0f \x03(\x0b\x32\x1f.gradloom.v1.Worker.LabelsEntry\x12\x16\n\x0eslowdown_ratio\x18\x10 \x01(\x01\x12\x11\n\tstraggler\x18\x11 \x01(\t\x12\x0e\n\x06reason\x18\x12 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xda\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11WORKER_STATE_IDLE\x10\x01\x12\x15\n\x11WORKER_STATE_BUSY\x10\x02\x12\x18\n\x14WORKER_STATE_SUSPECT\x10\x03\x12\x15\n\x11WORKER_STATE_AWAY\x10\x04\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x05\x12\x19\n\x15WORKER_STATE_EXCLUDED\x10\x06\x12\x18\n\x14WORKER_STATE_PROBING\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradloom.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKERSTATE']._serialized_start=354
-  _globals['_WORKERSTATE']._serialized_end=469
+  _globals['_WORKER_LABELSENTRY']._loaded_options = None
+  _globals['_WORKER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_WORKERSTATE']._serialized_start=510
+  _globals['_WORKERSTATE']._serialized_end=728
   _globals['_WORKER']._serialized_start=43
-  _globals['_WORKER']._serialized_end=352
+  _globals['_WORKER']._serialized_end=507
+  _globals['_WORKER_LABELSENTRY']._serialized_start=462
+  _globals['_WORKER_LABELSENTRY']._serialized_end=507
 # @@protoc_insertion_point(module_scope)

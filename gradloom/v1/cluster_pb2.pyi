@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -28,6 +30,14 @@ class _WorkerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkerSta
     WORKER_STATE_BUSY: _WorkerState.ValueType  # 2
     WORKER_STATE_SUSPECT: _WorkerState.ValueType  # 3
     """No heartbeat for a while: gets no new work."""
+    WORKER_STATE_AWAY: _WorkerState.ValueType  # 4
+    """Its stream broke: it may come back within the grace time."""
+    WORKER_STATE_DRAINING: _WorkerState.ValueType  # 5
+    """Finishes what it has and leaves."""
+    WORKER_STATE_EXCLUDED: _WorkerState.ValueType  # 6
+    """Failed too often: gets no work for a while."""
+    WORKER_STATE_PROBING: _WorkerState.ValueType  # 7
+    """Was excluded: one task decides whether it is let back in."""
 
 class WorkerState(_WorkerState, metaclass=_WorkerStateEnumTypeWrapper): ...
 
@@ -36,11 +46,39 @@ WORKER_STATE_IDLE: WorkerState.ValueType  # 1
 WORKER_STATE_BUSY: WorkerState.ValueType  # 2
 WORKER_STATE_SUSPECT: WorkerState.ValueType  # 3
 """No heartbeat for a while: gets no new work."""
+WORKER_STATE_AWAY: WorkerState.ValueType  # 4
+"""Its stream broke: it may come back within the grace time."""
+WORKER_STATE_DRAINING: WorkerState.ValueType  # 5
+"""Finishes what it has and leaves."""
+WORKER_STATE_EXCLUDED: WorkerState.ValueType  # 6
+"""Failed too often: gets no work for a while."""
+WORKER_STATE_PROBING: WorkerState.ValueType  # 7
+"""Was excluded: one task decides whether it is let back in."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
 
 @_typing.final
 class Worker(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     WORKER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -56,6 +94,10 @@ class Worker(_message.Message):
     ROWS_PER_SECOND_FIELD_NUMBER: _builtins.int
     CONNECTED_SECONDS_FIELD_NUMBER: _builtins.int
     METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    SLOWDOWN_RATIO_FIELD_NUMBER: _builtins.int
+    STRAGGLER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     state: Global___WorkerState.ValueType
     host: _builtins.str
@@ -73,6 +115,14 @@ class Worker(_message.Message):
     connected_seconds: _builtins.float
     metrics_address: _builtins.str
     """host:port of its Prometheus metrics; empty = none."""
+    slowdown_ratio: _builtins.float
+    """Its time per row against the median of the others; 1 = like them, 0 = not measured yet."""
+    straggler: _builtins.str
+    """Why it is a straggler: compute, data, network or memory, and since when, in words; empty = it is none."""
+    reason: _builtins.str
+    """Why it is in its state, in words."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -90,10 +140,14 @@ class Worker(_message.Message):
         rows_per_second: _builtins.float = ...,
         connected_seconds: _builtins.float = ...,
         metrics_address: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        slowdown_ratio: _builtins.float = ...,
+        straggler: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected_seconds", b"connected_seconds", "cores", b"cores", "heartbeat_age_seconds", b"heartbeat_age_seconds", "host", b"host", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "pid", b"pid", "rows", b"rows", "rows_per_second", b"rows_per_second", "shards", b"shards", "state", b"state", "tasks_in_flight", b"tasks_in_flight", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected_seconds", b"connected_seconds", "cores", b"cores", "heartbeat_age_seconds", b"heartbeat_age_seconds", "host", b"host", "labels", b"labels", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "pid", b"pid", "reason", b"reason", "rows", b"rows", "rows_per_second", b"rows_per_second", "shards", b"shards", "slowdown_ratio", b"slowdown_ratio", "state", b"state", "straggler", b"straggler", "tasks_in_flight", b"tasks_in_flight", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,20 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from gradloom.v1 import cluster_pb2 as gradloom_dot_v1_dot_cluster__pb2
+from gradloom.v1 import fault_pb2 as gradloom_dot_v1_dot_fault__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gradloom/v1/cluster_service.proto\x12\x0bgradloom.v1\x1a\x19gradloom/v1/cluster.proto\"\x14\n\x12ListWorkersRequest\"L\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.gradloom.v1.Worker\x12\x0f\n\x07version\x18\x02 \x01(\t2b\n\x0e\x43lusterService\x12P\n\x0bListWorkers\x12\x1f.gradloom.v1.ListWorkersRequest\x1a .gradloom.v1.ListWorkersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gradloom/v1/cluster_service.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19gradloom/v1/cluster.proto\x1a\x17gradloom/v1/fault.proto\"\x14\n\x12ListWorkersRequest\"L\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.gradloom.v1.Worker\x12\x0f\n\x07version\x18\x02 \x01(\t\"G\n\x12InjectFaultRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12!\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.Fault\"=\n\x13InjectFaultResponse\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb4\x01\n\x0e\x43lusterService\x12P\n\x0bListWorkers\x12\x1f.gradloom.v1.ListWorkersRequest\x1a .gradloom.v1.ListWorkersResponse\x12P\n\x0bInjectFault\x12\x1f.gradloom.v1.InjectFaultRequest\x1a .gradloom.v1.InjectFaultResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradloom.v1.cluster_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTWORKERSREQUEST']._serialized_start=77
-  _globals['_LISTWORKERSREQUEST']._serialized_end=97
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=99
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=175
-  _globals['_CLUSTERSERVICE']._serialized_start=177
-  _globals['_CLUSTERSERVICE']._serialized_end=275
+  _globals['_LISTWORKERSREQUEST']._serialized_start=135
+  _globals['_LISTWORKERSREQUEST']._serialized_end=155
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=157
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=233
+  _globals['_INJECTFAULTREQUEST']._serialized_start=235
+  _globals['_INJECTFAULTREQUEST']._serialized_end=306
+  _globals['_INJECTFAULTRESPONSE']._serialized_start=308
+  _globals['_INJECTFAULTRESPONSE']._serialized_end=369
+  _globals['_CLUSTERSERVICE']._serialized_start=372
+  _globals['_CLUSTERSERVICE']._serialized_end=552
 # @@protoc_insertion_point(module_scope)

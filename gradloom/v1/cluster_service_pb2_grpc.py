@@ -40,6 +40,11 @@ class ClusterServiceStub:
                 request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.InjectFault = channel.unary_unary(
+                '/gradloom.v1.ClusterService/InjectFault',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -53,6 +58,15 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InjectFault(self, request, context):
+        """Has a worker do harm to itself, to see what becomes of the jobs. Idempotent: the same fault begins anew.
+        NOT_FOUND: no such worker. FAILED_PRECONDITION: it was not started with --allow-chaos, or is away.
+        INVALID_ARGUMENT: a value of the fault that is out of its bounds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +74,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'InjectFault': grpc.unary_unary_rpc_method_handler(
+                    servicer.InjectFault,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +109,33 @@ class ClusterService:
             '/gradloom.v1.ClusterService/ListWorkers',
             gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersRequest.SerializeToString,
             gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InjectFault(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/InjectFault',
+            gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -281,3 +281,70 @@ class Preparation(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_classes) -> _WhichOneofReturnType_classes | None: ...
 
 Global___Preparation: _TypeAlias = Preparation  # noqa: Y015
+
+@_typing.final
+class Manifest(_message.Message):
+    """A data set, fixed; kept by the coordinator so that a job goes on with the shards that it began with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> Global___DataSource: ...
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardPlan]: ...
+    def __init__(
+        self,
+        *,
+        source: Global___DataSource | None = ...,
+        shards: _abc.Iterable[Global___ShardPlan] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class Schema(_message.Message):
+    """What a job knows of its data once every row has been looked at; a part of its checkpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURES_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TRAIN_ROWS_FIELD_NUMBER: _builtins.int
+    VALIDATION_ROWS_FIELD_NUMBER: _builtins.int
+    TEST_ROWS_FIELD_NUMBER: _builtins.int
+    TRAIN_WEIGHT_FIELD_NUMBER: _builtins.int
+    PREPARATION_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    train_rows: _builtins.int
+    validation_rows: _builtins.int
+    test_rows: _builtins.int
+    train_weight: _builtins.float
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def preparation(self) -> Global___Preparation: ...
+    def __init__(
+        self,
+        *,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        target: _builtins.str = ...,
+        train_rows: _builtins.int = ...,
+        validation_rows: _builtins.int = ...,
+        test_rows: _builtins.int = ...,
+        train_weight: _builtins.float = ...,
+        preparation: Global___Preparation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preparation", b"preparation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "preparation", b"preparation", "target", b"target", "test_rows", b"test_rows", "train_rows", b"train_rows", "train_weight", b"train_weight", "validation_rows", b"validation_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schema: _TypeAlias = Schema  # noqa: Y015

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from gradloom.v1 import data_pb2 as gradloom_dot_v1_dot_data__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gradloom/v1/job.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16gradloom/v1/data.proto\"\xe0\x01\n\x07JobSpec\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x34\n\x08settings\x18\x02 \x03(\x0b\x32\".gradloom.v1.JobSpec.SettingsEntry\x12#\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x15.gradloom.v1.DataSpec\x12\x15\n\rtest_fraction\x18\x04 \x01(\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x11\n\tplacement\x18\x06 \x01(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdb\x03\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.gradloom.v1.JobState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06rounds\x18\x06 \x01(\x04\x12\x12\n\nmax_rounds\x18\x07 \x01(\x04\x12\x11\n\x04loss\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12,\n\x06scores\x18\t \x03(\x0b\x32\x1c.gradloom.v1.Job.ScoresEntry\x12\x0f\n\x07seconds\x18\n \x01(\x01\x12\x17\n\x0frows_per_second\x18\x0b \x01(\x01\x12\x0c\n\x04rows\x18\x0c \x01(\x04\x12\x0e\n\x06shards\x18\r \x01(\r\x12\x0f\n\x07retries\x18\x0e \x01(\x04\x12\x19\n\x11parameters_sha256\x18\x0f \x01(\t\x12)\n\x07workers\x18\x10 \x03(\x0b\x32\x18.gradloom.v1.WorkerShare\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_loss\"t\n\x0bWorkerShare\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06shards\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\x15\n\rbusy_fraction\x18\x04 \x01(\x01\x12\x0f\n\x07retries\x18\x05 \x01(\x04\x12\x0f\n\x07present\x18\x06 \x01(\x08\"D\n\x0cStateChanged\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.gradloom.v1.JobState\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xad\x02\n\x0eRoundCompleted\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x12\n\nmax_rounds\x18\x02 \x01(\x04\x12\x11\n\x04loss\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rgradient_norm\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fvalidation_loss\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\x17\n\x0frows_per_second\x18\x08 \x01(\x01\x12\x0f\n\x07workers\x18\t \x01(\r\x12\x13\n\x0b\x65ta_seconds\x18\n \x01(\x01\x42\x07\n\x05_lossB\x10\n\x0e_gradient_normB\x12\n\x10_validation_lossB\x10\n\x0e_learning_rate\"^\n\x0bTaskRetried\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x0e\n\x06shards\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\x14\n\x04Note\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x8d\x02\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rstate_changed\x18\x03 \x01(\x0b\x32\x19.gradloom.v1.StateChangedH\x00\x12\x36\n\x0fround_completed\x18\x04 \x01(\x0b\x32\x1b.gradloom.v1.RoundCompletedH\x00\x12\x30\n\x0ctask_retried\x18\x05 \x01(\x0b\x32\x18.gradloom.v1.TaskRetriedH\x00\x12!\n\x04note\x18\x06 \x01(\x0b\x32\x11.gradloom.v1.NoteH\x00\x42\x06\n\x04kind\"_\n\x14\x41lgorithmDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x17\n\x0fsettings_schema\x18\x04 \x01(\t*\xb2\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x16\n\x12JOB_STATE_PLANNING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gradloom/v1/job.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16gradloom/v1/data.proto\"\x98\x03\n\x07JobSpec\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x34\n\x08settings\x18\x02 \x03(\x0b\x32\".gradloom.v1.JobSpec.SettingsEntry\x12#\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x15.gradloom.v1.DataSpec\x12\x15\n\rtest_fraction\x18\x04 \x01(\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x11\n\tplacement\x18\x06 \x01(\t\x12\x11\n\tsynchrony\x18\x07 \x01(\t\x12\x14\n\x0cshare_weight\x18\x08 \x01(\x01\x12\x41\n\x0frequired_labels\x18\t \x03(\x0b\x32(.gradloom.v1.JobSpec.RequiredLabelsEntry\x12\x13\n\x0bspeculation\x18\n \x01(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13RequiredLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdb\x03\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.gradloom.v1.JobState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06rounds\x18\x06 \x01(\x04\x12\x12\n\nmax_rounds\x18\x07 \x01(\x04\x12\x11\n\x04loss\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12,\n\x06scores\x18\t \x03(\x0b\x32\x1c.gradloom.v1.Job.ScoresEntry\x12\x0f\n\x07seconds\x18\n \x01(\x01\x12\x17\n\x0frows_per_second\x18\x0b \x01(\x01\x12\x0c\n\x04rows\x18\x0c \x01(\x04\x12\x0e\n\x06shards\x18\r \x01(\r\x12\x0f\n\x07retries\x18\x0e \x01(\x04\x12\x19\n\x11parameters_sha256\x18\x0f \x01(\t\x12)\n\x07workers\x18\x10 \x03(\x0b\x32\x18.gradloom.v1.WorkerShare\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_loss\"t\n\x0bWorkerShare\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06shards\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\x15\n\rbusy_fraction\x18\x04 \x01(\x01\x12\x0f\n\x07retries\x18\x05 \x01(\x04\x12\x0f\n\x07present\x18\x06 \x01(\x08\"D\n\x0cStateChanged\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.gradloom.v1.JobState\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xad\x02\n\x0eRoundCompleted\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x12\n\nmax_rounds\x18\x02 \x01(\x04\x12\x11\n\x04loss\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rgradient_norm\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fvalidation_loss\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\x17\n\x0frows_per_second\x18\x08 \x01(\x01\x12\x0f\n\x07workers\x18\t \x01(\r\x12\x13\n\x0b\x65ta_seconds\x18\n \x01(\x01\x42\x07\n\x05_lossB\x10\n\x0e_gradient_normB\x12\n\x10_validation_lossB\x10\n\x0e_learning_rate\"^\n\x0bTaskRetried\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x0e\n\x06shards\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\x14\n\x04Note\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x8d\x02\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rstate_changed\x18\x03 \x01(\x0b\x32\x19.gradloom.v1.StateChangedH\x00\x12\x36\n\x0fround_completed\x18\x04 \x01(\x0b\x32\x1b.gradloom.v1.RoundCompletedH\x00\x12\x30\n\x0ctask_retried\x18\x05 \x01(\x0b\x32\x18.gradloom.v1.TaskRetriedH\x00\x12!\n\x04note\x18\x06 \x01(\x0b\x32\x11.gradloom.v1.NoteH\x00\x42\x06\n\x04kind\"_\n\x14\x41lgorithmDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x17\n\x0fsettings_schema\x18\x04 \x01(\t*\xc8\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x16\n\x12JOB_STATE_PLANNING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x14\n\x10JOB_STATE_PAUSED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,30 +35,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBSPEC_SETTINGSENTRY']._loaded_options = None
   _globals['_JOBSPEC_SETTINGSENTRY']._serialized_options = b'8\001'
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._loaded_options = None
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._serialized_options = b'8\001'
   _globals['_JOB_SCORESENTRY']._loaded_options = None
   _globals['_JOB_SCORESENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=1780
-  _globals['_JOBSTATE']._serialized_end=1958
+  _globals['_JOBSTATE']._serialized_start=1964
+  _globals['_JOBSTATE']._serialized_end=2164
   _globals['_JOBSPEC']._serialized_start=96
-  _globals['_JOBSPEC']._serialized_end=320
-  _globals['_JOBSPEC_SETTINGSENTRY']._serialized_start=273
-  _globals['_JOBSPEC_SETTINGSENTRY']._serialized_end=320
-  _globals['_JOB']._serialized_start=323
-  _globals['_JOB']._serialized_end=798
-  _globals['_JOB_SCORESENTRY']._serialized_start=744
-  _globals['_JOB_SCORESENTRY']._serialized_end=789
-  _globals['_WORKERSHARE']._serialized_start=800
-  _globals['_WORKERSHARE']._serialized_end=916
-  _globals['_STATECHANGED']._serialized_start=918
-  _globals['_STATECHANGED']._serialized_end=986
-  _globals['_ROUNDCOMPLETED']._serialized_start=989
-  _globals['_ROUNDCOMPLETED']._serialized_end=1290
-  _globals['_TASKRETRIED']._serialized_start=1292
-  _globals['_TASKRETRIED']._serialized_end=1386
-  _globals['_NOTE']._serialized_start=1388
-  _globals['_NOTE']._serialized_end=1408
-  _globals['_JOBEVENT']._serialized_start=1411
-  _globals['_JOBEVENT']._serialized_end=1680
-  _globals['_ALGORITHMDESCRIPTION']._serialized_start=1682
-  _globals['_ALGORITHMDESCRIPTION']._serialized_end=1777
+  _globals['_JOBSPEC']._serialized_end=504
+  _globals['_JOBSPEC_SETTINGSENTRY']._serialized_start=402
+  _globals['_JOBSPEC_SETTINGSENTRY']._serialized_end=449
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._serialized_start=451
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._serialized_end=504
+  _globals['_JOB']._serialized_start=507
+  _globals['_JOB']._serialized_end=982
+  _globals['_JOB_SCORESENTRY']._serialized_start=928
+  _globals['_JOB_SCORESENTRY']._serialized_end=973
+  _globals['_WORKERSHARE']._serialized_start=984
+  _globals['_WORKERSHARE']._serialized_end=1100
+  _globals['_STATECHANGED']._serialized_start=1102
+  _globals['_STATECHANGED']._serialized_end=1170
+  _globals['_ROUNDCOMPLETED']._serialized_start=1173
+  _globals['_ROUNDCOMPLETED']._serialized_end=1474
+  _globals['_TASKRETRIED']._serialized_start=1476
+  _globals['_TASKRETRIED']._serialized_end=1570
+  _globals['_NOTE']._serialized_start=1572
+  _globals['_NOTE']._serialized_end=1592
+  _globals['_JOBEVENT']._serialized_start=1595
+  _globals['_JOBEVENT']._serialized_end=1864
+  _globals['_ALGORITHMDESCRIPTION']._serialized_start=1866
+  _globals['_ALGORITHMDESCRIPTION']._serialized_end=1961
 # @@protoc_insertion_point(module_scope)

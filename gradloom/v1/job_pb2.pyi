@@ -36,6 +36,8 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_COMPLETED: _JobState.ValueType  # 4
     JOB_STATE_FAILED: _JobState.ValueType  # 5
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
+    JOB_STATE_PAUSED: _JobState.ValueType  # 7
+    """Stands between two rounds until it is resumed."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper): ...
 
@@ -48,6 +50,8 @@ JOB_STATE_RUNNING: JobState.ValueType  # 3
 JOB_STATE_COMPLETED: JobState.ValueType  # 4
 JOB_STATE_FAILED: JobState.ValueType  # 5
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
+JOB_STATE_PAUSED: JobState.ValueType  # 7
+"""Stands between two rounds until it is resumed."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
@@ -74,25 +78,59 @@ class JobSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RequiredLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ALGORITHM_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     TEST_FRACTION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    SYNCHRONY_FIELD_NUMBER: _builtins.int
+    SHARE_WEIGHT_FIELD_NUMBER: _builtins.int
+    REQUIRED_LABELS_FIELD_NUMBER: _builtins.int
+    SPECULATION_FIELD_NUMBER: _builtins.int
     algorithm: _builtins.str
     """Registered name, e.g. linear, logistic, multinomial."""
     test_fraction: _builtins.float
     """Rows held out of training by a seeded hash of their position; in [0, 0.9]."""
     seed: _builtins.int
     placement: _builtins.str
-    """Placement policy: balanced (default) or round_robin."""
+    """Placement policy: balanced (default), round_robin, random or local."""
+    synchrony: _builtins.str
+    """When a round is over: synchronous (default), backup:1, bounded:3, asynchronous, local:8."""
+    share_weight: _builtins.float
+    """Its share of the workers beside other jobs, above 0; 0 = 1."""
+    speculation: _builtins.str
+    """Copies of tasks that take too long: on (default) or off."""
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Settings of the algorithm as text, e.g. {"l2": "0.01"}; ListAlgorithms describes them."""
 
     @_builtins.property
     def data(self) -> _data_pb2.DataSpec: ...
+    @_builtins.property
+    def required_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only workers with all of these labels compute for it."""
+
     def __init__(
         self,
         *,
@@ -102,10 +140,14 @@ class JobSpec(_message.Message):
         test_fraction: _builtins.float = ...,
         seed: _builtins.int = ...,
         placement: _builtins.str = ...,
+        synchrony: _builtins.str = ...,
+        share_weight: _builtins.float = ...,
+        required_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        speculation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "data", b"data", "placement", b"placement", "seed", b"seed", "settings", b"settings", "test_fraction", b"test_fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "data", b"data", "placement", b"placement", "required_labels", b"required_labels", "seed", b"seed", "settings", b"settings", "share_weight", b"share_weight", "speculation", b"speculation", "synchrony", b"synchrony", "test_fraction", b"test_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from gradloom.v1 import data_pb2 as gradloom_dot_v1_dot_data__pb2
+from gradloom.v1 import fault_pb2 as gradloom_dot_v1_dot_fault__pb2
 from gradloom.v1 import tensor_pb2 as gradloom_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gradloom/v1/worker.proto\x12\x0bgradloom.v1\x1a\x16gradloom/v1/data.proto\x1a\x18gradloom/v1/tensor.proto\"Q\n\x07TaskKey\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\n\n\x02lo\x18\x03 \x01(\r\x12\n\n\x02hi\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\"\x84\x02\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x63ores\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x36\n\nalgorithms\x18\x08 \x03(\x0b\x32\".gradloom.v1.Hello.AlgorithmsEntry\x12\x17\n\x0fmetrics_address\x18\t \x01(\t\x1a\x31\n\x0f\x41lgorithmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x1d\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"i\n\tTaskTimes\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x65ncode_seconds\x18\x04 \x01(\x01\"\x87\x01\n\x07Partial\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05times\x18\x03 \x01(\x0b\x32\x16.gradloom.v1.TaskTimes\x12\x0c\n\x04rows\x18\x04 \x01(\x04\"}\n\nTaskFailed\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.gradloom.v1.FailureReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xe6\x01\n\rWorkerMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.gradloom.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.gradloom.v1.HeartbeatH\x00\x12\'\n\x07partial\x18\x03 \x01(\x0b\x32\x14.gradloom.v1.PartialH\x00\x12)\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x17.gradloom.v1.TaskFailedH\x00\x12\'\n\x07goodbye\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.GoodbyeH\x00\x42\x06\n\x04kind\"T\n\x07Welcome\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x15\n\rsession_token\x18\x02 \x01(\t\x12\"\n\x1aheartbeat_interval_seconds\x18\x03 \x01(\x01\"\xb5\x02\n\x05Setup\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1f\n\x04step\x18\x02 \x01(\x0e\x32\x11.gradloom.v1.Step\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11\x61lgorithm_version\x18\x04 \x01(\r\x12\x32\n\x08settings\x18\x05 \x03(\x0b\x32 .gradloom.v1.Setup.SettingsEntry\x12\'\n\x06source\x18\x06 \x01(\x0b\x32\x17.gradloom.v1.DataSource\x12\x10\n\x08n_shards\x18\x07 \x01(\r\x12-\n\x0bpreparation\x18\x08 \x01(\x0b\x32\x18.gradloom.v1.Preparation\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x0c\x41ssignShards\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12&\n\x06shards\x18\x02 \x03(\x0b\x32\x16.gradloom.v1.ShardPlan\"4\n\tTaskRange\x12\n\n\x02lo\x18\x01 \x01(\r\x12\n\n\x02hi\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"w\n\x07\x43ompute\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12&\n\tbroadcast\x18\x03 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05tasks\x18\x04 \x03(\x0b\x32\x16.gradloom.v1.TaskRange\"\x19\n\x07Release\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xf0\x01\n\x12\x43oordinatorMessage\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.WelcomeH\x00\x12#\n\x05setup\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.SetupH\x00\x12\x32\n\rassign_shards\x18\x03 \x01(\x0b\x32\x19.gradloom.v1.AssignShardsH\x00\x12\'\n\x07\x63ompute\x18\x04 \x01(\x0b\x32\x14.gradloom.v1.ComputeH\x00\x12\'\n\x07release\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.ReleaseH\x00\x42\x06\n\x04kind*\xe9\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x41ILURE_REASON_EXCEPTION\x10\x01\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x02\x12\x1c\n\x18\x46\x41ILURE_REASON_NONFINITE\x10\x03\x12\x1b\n\x17\x46\x41ILURE_REASON_CHECKSUM\x10\x04\x12 \n\x1c\x46\x41ILURE_REASON_SHARD_CHANGED\x10\x05\x12\x1b\n\x17\x46\x41ILURE_REASON_BAD_DATA\x10\x06*O\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTEP_PROFILE\x10\x01\x12\x0e\n\nSTEP_TRAIN\x10\x02\x12\x0f\n\x0bSTEP_ASSESS\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gradloom/v1/worker.proto\x12\x0bgradloom.v1\x1a\x16gradloom/v1/data.proto\x1a\x17gradloom/v1/fault.proto\x1a\x18gradloom/v1/tensor.proto\"Q\n\x07TaskKey\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\n\n\x02lo\x18\x03 \x01(\r\x12\n\n\x02hi\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\"\xca\x03\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x63ores\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x36\n\nalgorithms\x18\x08 \x03(\x0b\x32\".gradloom.v1.Hello.AlgorithmsEntry\x12\x17\n\x0fmetrics_address\x18\t \x01(\t\x12\x14\n\x0cresume_token\x18\n \x01(\t\x12,\n\tcomputing\x18\x0b \x01(\x0b\x32\x14.gradloom.v1.TaskKeyH\x00\x88\x01\x01\x12.\n\x06labels\x18\x0c \x03(\x0b\x32\x1e.gradloom.v1.Hello.LabelsEntry\x12\x13\n\x0b\x61llow_chaos\x18\r \x01(\x08\x1a\x31\n\x0f\x41lgorithmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_computing\"\x1d\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"i\n\tTaskTimes\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x65ncode_seconds\x18\x04 \x01(\x01\"\x87\x01\n\x07Partial\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05times\x18\x03 \x01(\x0b\x32\x16.gradloom.v1.TaskTimes\x12\x0c\n\x04rows\x18\x04 \x01(\x04\"}\n\nTaskFailed\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.gradloom.v1.FailureReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\".\n\x07GivenUp\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"\x1a\n\x08\x44raining\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xbb\x02\n\rWorkerMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.gradloom.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.gradloom.v1.HeartbeatH\x00\x12\'\n\x07partial\x18\x03 \x01(\x0b\x32\x14.gradloom.v1.PartialH\x00\x12)\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x17.gradloom.v1.TaskFailedH\x00\x12\'\n\x07goodbye\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.GoodbyeH\x00\x12(\n\x08given_up\x18\x06 \x01(\x0b\x32\x14.gradloom.v1.GivenUpH\x00\x12)\n\x08\x64raining\x18\x07 \x01(\x0b\x32\x15.gradloom.v1.DrainingH\x00\x42\x06\n\x04kind\"e\n\x07Welcome\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x15\n\rsession_token\x18\x02 \x01(\t\x12\"\n\x1aheartbeat_interval_seconds\x18\x03 \x01(\x01\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\"\xb5\x02\n\x05Setup\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1f\n\x04step\x18\x02 \x01(\x0e\x32\x11.gradloom.v1.Step\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11\x61lgorithm_version\x18\x04 \x01(\r\x12\x32\n\x08settings\x18\x05 \x03(\x0b\x32 .gradloom.v1.Setup.SettingsEntry\x12\'\n\x06source\x18\x06 \x01(\x0b\x32\x17.gradloom.v1.DataSource\x12\x10\n\x08n_shards\x18\x07 \x01(\r\x12-\n\x0bpreparation\x18\x08 \x01(\x0b\x32\x18.gradloom.v1.Preparation\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x0c\x41ssignShards\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12&\n\x06shards\x18\x02 \x03(\x0b\x32\x16.gradloom.v1.ShardPlan\"4\n\tTaskRange\x12\n\n\x02lo\x18\x01 \x01(\r\x12\n\n\x02hi\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"w\n\x07\x43ompute\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12&\n\tbroadcast\x18\x03 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05tasks\x18\x04 \x03(\x0b\x32\x16.gradloom.v1.TaskRange\"\x19\n\x07Release\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x08TakeBack\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"-\n\x06\x43\x61ncel\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8e\x03\n\x12\x43oordinatorMessage\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.WelcomeH\x00\x12#\n\x05setup\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.SetupH\x00\x12\x32\n\rassign_shards\x18\x03 \x01(\x0b\x32\x19.gradloom.v1.AssignShardsH\x00\x12\'\n\x07\x63ompute\x18\x04 \x01(\x0b\x32\x14.gradloom.v1.ComputeH\x00\x12\'\n\x07release\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.ReleaseH\x00\x12*\n\ttake_back\x18\x06 \x01(\x0b\x32\x15.gradloom.v1.TakeBackH\x00\x12%\n\x06\x63\x61ncel\x18\x07 \x01(\x0b\x32\x13.gradloom.v1.CancelH\x00\x12#\n\x05\x64rain\x18\x08 \x01(\x0b\x32\x12.gradloom.v1.DrainH\x00\x12$\n\x06inject\x18\t \x01(\x0b\x32\x12.gradloom.v1.FaultH\x00\x42\x06\n\x04kind*\xe9\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x41ILURE_REASON_EXCEPTION\x10\x01\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x02\x12\x1c\n\x18\x46\x41ILURE_REASON_NONFINITE\x10\x03\x12\x1b\n\x17\x46\x41ILURE_REASON_CHECKSUM\x10\x04\x12 \n\x1c\x46\x41ILURE_REASON_SHARD_CHANGED\x10\x05\x12\x1b\n\x17\x46\x41ILURE_REASON_BAD_DATA\x10\x06*O\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTEP_PROFILE\x10\x01\x12\x0e\n\nSTEP_TRAIN\x10\x02\x12\x0f\n\x0bSTEP_ASSESS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,44 +36,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO_ALGORITHMSENTRY']._loaded_options = None
   _globals['_HELLO_ALGORITHMSENTRY']._serialized_options = b'8\001'
+  _globals['_HELLO_LABELSENTRY']._loaded_options = None
+  _globals['_HELLO_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SETUP_SETTINGSENTRY']._loaded_options = None
   _globals['_SETUP_SETTINGSENTRY']._serialized_options = b'8\001'
-  _globals['_FAILUREREASON']._serialized_start=2016
-  _globals['_FAILUREREASON']._serialized_end=2249
-  _globals['_STEP']._serialized_start=2251
-  _globals['_STEP']._serialized_end=2330
-  _globals['_TASKKEY']._serialized_start=91
-  _globals['_TASKKEY']._serialized_end=172
-  _globals['_HELLO']._serialized_start=175
-  _globals['_HELLO']._serialized_end=435
-  _globals['_HELLO_ALGORITHMSENTRY']._serialized_start=386
-  _globals['_HELLO_ALGORITHMSENTRY']._serialized_end=435
-  _globals['_HEARTBEAT']._serialized_start=437
-  _globals['_HEARTBEAT']._serialized_end=466
-  _globals['_TASKTIMES']._serialized_start=468
-  _globals['_TASKTIMES']._serialized_end=573
-  _globals['_PARTIAL']._serialized_start=576
-  _globals['_PARTIAL']._serialized_end=711
-  _globals['_TASKFAILED']._serialized_start=713
-  _globals['_TASKFAILED']._serialized_end=838
-  _globals['_GOODBYE']._serialized_start=840
-  _globals['_GOODBYE']._serialized_end=865
-  _globals['_WORKERMESSAGE']._serialized_start=868
-  _globals['_WORKERMESSAGE']._serialized_end=1098
-  _globals['_WELCOME']._serialized_start=1100
-  _globals['_WELCOME']._serialized_end=1184
-  _globals['_SETUP']._serialized_start=1187
-  _globals['_SETUP']._serialized_end=1496
-  _globals['_SETUP_SETTINGSENTRY']._serialized_start=1449
-  _globals['_SETUP_SETTINGSENTRY']._serialized_end=1496
-  _globals['_ASSIGNSHARDS']._serialized_start=1498
-  _globals['_ASSIGNSHARDS']._serialized_end=1568
-  _globals['_TASKRANGE']._serialized_start=1570
-  _globals['_TASKRANGE']._serialized_end=1622
-  _globals['_COMPUTE']._serialized_start=1624
-  _globals['_COMPUTE']._serialized_end=1743
-  _globals['_RELEASE']._serialized_start=1745
-  _globals['_RELEASE']._serialized_end=1770
-  _globals['_COORDINATORMESSAGE']._serialized_start=1773
-  _globals['_COORDINATORMESSAGE']._serialized_end=2013
+  _globals['_FAILUREREASON']._serialized_start=2696
+  _globals['_FAILUREREASON']._serialized_end=2929
+  _globals['_STEP']._serialized_start=2931
+  _globals['_STEP']._serialized_end=3010
+  _globals['_TASKKEY']._serialized_start=116
+  _globals['_TASKKEY']._serialized_end=197
+  _globals['_HELLO']._serialized_start=200
+  _globals['_HELLO']._serialized_end=658
+  _globals['_HELLO_ALGORITHMSENTRY']._serialized_start=548
+  _globals['_HELLO_ALGORITHMSENTRY']._serialized_end=597
+  _globals['_HELLO_LABELSENTRY']._serialized_start=599
+  _globals['_HELLO_LABELSENTRY']._serialized_end=644
+  _globals['_HEARTBEAT']._serialized_start=660
+  _globals['_HEARTBEAT']._serialized_end=689
+  _globals['_TASKTIMES']._serialized_start=691
+  _globals['_TASKTIMES']._serialized_end=796
+  _globals['_PARTIAL']._serialized_start=799
+  _globals['_PARTIAL']._serialized_end=934
+  _globals['_TASKFAILED']._serialized_start=936
+  _globals['_TASKFAILED']._serialized_end=1061
+  _globals['_GOODBYE']._serialized_start=1063
+  _globals['_GOODBYE']._serialized_end=1088
+  _globals['_GIVENUP']._serialized_start=1090
+  _globals['_GIVENUP']._serialized_end=1136
+  _globals['_DRAINING']._serialized_start=1138
+  _globals['_DRAINING']._serialized_end=1164
+  _globals['_WORKERMESSAGE']._serialized_start=1167
+  _globals['_WORKERMESSAGE']._serialized_end=1482
+  _globals['_WELCOME']._serialized_start=1484
+  _globals['_WELCOME']._serialized_end=1585
+  _globals['_SETUP']._serialized_start=1588
+  _globals['_SETUP']._serialized_end=1897
+  _globals['_SETUP_SETTINGSENTRY']._serialized_start=1850
+  _globals['_SETUP_SETTINGSENTRY']._serialized_end=1897
+  _globals['_ASSIGNSHARDS']._serialized_start=1899
+  _globals['_ASSIGNSHARDS']._serialized_end=1969
+  _globals['_TASKRANGE']._serialized_start=1971
+  _globals['_TASKRANGE']._serialized_end=2023
+  _globals['_COMPUTE']._serialized_start=2025
+  _globals['_COMPUTE']._serialized_end=2144
+  _globals['_RELEASE']._serialized_start=2146
+  _globals['_RELEASE']._serialized_end=2171
+  _globals['_TAKEBACK']._serialized_start=2173
+  _globals['_TAKEBACK']._serialized_end=2220
+  _globals['_CANCEL']._serialized_start=2222
+  _globals['_CANCEL']._serialized_end=2267
+  _globals['_DRAIN']._serialized_start=2269
+  _globals['_DRAIN']._serialized_end=2292
+  _globals['_COORDINATORMESSAGE']._serialized_start=2295
+  _globals['_COORDINATORMESSAGE']._serialized_end=2693
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from gradloom.v1 import data_pb2 as _data_pb2
+from gradloom.v1 import fault_pb2 as _fault_pb2
 from gradloom.v1 import tensor_pb2 as _tensor_pb2
 import builtins as _builtins
 import sys
@@ -143,6 +144,26 @@ class Hello(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
@@ -152,6 +173,10 @@ class Hello(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ALGORITHMS_FIELD_NUMBER: _builtins.int
     METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    COMPUTING_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ALLOW_CHAOS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     name: _builtins.str
     """Wished name; made unique by the coordinator."""
@@ -161,9 +186,21 @@ class Hello(_message.Message):
     memory_bytes: _builtins.int
     version: _builtins.str
     metrics_address: _builtins.str
+    resume_token: _builtins.str
+    """Token of the session that broke off, so that it goes on; empty = a new session."""
+    allow_chaos: _builtins.bool
+    """Whether it was started to take Inject."""
     @_builtins.property
     def algorithms(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Name -> version of every algorithm that it can compute."""
+
+    @_builtins.property
+    def computing(self) -> Global___TaskKey:
+        """What it is computing now, left over from the session that broke off."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What jobs may ask for, e.g. {"zone": "a"}."""
 
     def __init__(
         self,
@@ -177,12 +214,18 @@ class Hello(_message.Message):
         version: _builtins.str = ...,
         algorithms: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         metrics_address: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+        computing: Global___TaskKey | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        allow_chaos: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_computing", b"_computing", "computing", b"computing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithms", b"algorithms", "cores", b"cores", "host", b"host", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_computing", b"_computing", "algorithms", b"algorithms", "allow_chaos", b"allow_chaos", "computing", b"computing", "cores", b"cores", "host", b"host", "labels", b"labels", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "resume_token", b"resume_token", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__computing: _TypeAlias = _typing.Literal["computing"]  # noqa: Y015
+    _WhichOneofArgType__computing: _TypeAlias = _typing.Literal["_computing", b"_computing"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__computing) -> _WhichOneofReturnType__computing | None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
@@ -323,6 +366,52 @@ class Goodbye(_message.Message):
 Global___Goodbye: _TypeAlias = Goodbye  # noqa: Y015
 
 @_typing.final
+class GivenUp(_message.Message):
+    """Answers TakeBack: these tasks had not started and are not going to. Those of TakeBack that are not named here are
+    being computed, or are answered already. Unasked it comes from a worker that drains, or that has been given tasks of
+    a newer round.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskKey]: ...
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___TaskKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GivenUp: _TypeAlias = GivenUp  # noqa: Y015
+
+@_typing.final
+class Draining(_message.Message):
+    """The worker is about to leave: it finishes what it computes, starts nothing else and then says Goodbye."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Draining: _TypeAlias = Draining  # noqa: Y015
+
+@_typing.final
 class WorkerMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -331,6 +420,8 @@ class WorkerMessage(_message.Message):
     PARTIAL_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    GIVEN_UP_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -341,6 +432,10 @@ class WorkerMessage(_message.Message):
     def failed(self) -> Global___TaskFailed: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def given_up(self) -> Global___GivenUp: ...
+    @_builtins.property
+    def draining(self) -> Global___Draining: ...
     def __init__(
         self,
         *,
@@ -349,12 +444,14 @@ class WorkerMessage(_message.Message):
         partial: Global___Partial | None = ...,
         failed: Global___TaskFailed | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        given_up: Global___GivenUp | None = ...,
+        draining: Global___Draining | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "partial", b"partial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "failed", b"failed", "given_up", b"given_up", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "partial", b"partial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "partial", b"partial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "failed", b"failed", "given_up", b"given_up", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "partial", b"partial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "partial", "failed", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "partial", "failed", "goodbye", "given_up", "draining"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -372,21 +469,27 @@ class Welcome(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """The name under which the cluster knows this worker."""
     session_token: _builtins.str
     """Proves on the Bulk stream which session it belongs to."""
     heartbeat_interval_seconds: _builtins.float
+    resumed: _builtins.bool
+    """Whether the session of Hello's resume_token goes on: what the worker still computes is wanted, and results of the
+    open round that may have been lost are to be sent again. Setup, shards and broadcasts are sent anew.
+    """
     def __init__(
         self,
         *,
         worker: _builtins.str = ...,
         session_token: _builtins.str = ...,
         heartbeat_interval_seconds: _builtins.float = ...,
+        resumed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_seconds", b"heartbeat_interval_seconds", "session_token", b"session_token", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_seconds", b"heartbeat_interval_seconds", "resumed", b"resumed", "session_token", b"session_token", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -512,7 +615,7 @@ Global___TaskRange: _TypeAlias = TaskRange  # noqa: Y015
 @_typing.final
 class Compute(_message.Message):
     """Compute the partials of these ranges, in this order, each answered by a Partial or a TaskFailed. Tasks of the
-    job's earlier rounds that are not answered yet are taken back by it.
+    job's earlier rounds that have not started are given up with GivenUp: their broadcast is replaced by this one's.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -567,6 +670,75 @@ class Release(_message.Message):
 Global___Release: _TypeAlias = Release  # noqa: Y015
 
 @_typing.final
+class TakeBack(_message.Message):
+    """Others could compute these tasks sooner: give up those that have not started, and say which with GivenUp (none is
+    an answer too). Nobody else starts them before that answer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskKey]: ...
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___TaskKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeBack: _TypeAlias = TakeBack  # noqa: Y015
+
+@_typing.final
+class Cancel(_message.Message):
+    """Nobody needs these tasks any more: those that have not started are dropped, what comes of the others is thrown
+    away. There is no answer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskKey]: ...
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___TaskKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
+
+@_typing.final
+class Drain(_message.Message):
+    """An operator wants the worker to leave as on SIGTERM: see Draining."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Drain: _TypeAlias = Drain  # noqa: Y015
+
+@_typing.final
 class CoordinatorMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -575,6 +747,10 @@ class CoordinatorMessage(_message.Message):
     ASSIGN_SHARDS_FIELD_NUMBER: _builtins.int
     COMPUTE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    TAKE_BACK_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    INJECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -585,6 +761,16 @@ class CoordinatorMessage(_message.Message):
     def compute(self) -> Global___Compute: ...
     @_builtins.property
     def release(self) -> Global___Release: ...
+    @_builtins.property
+    def take_back(self) -> Global___TakeBack: ...
+    @_builtins.property
+    def cancel(self) -> Global___Cancel: ...
+    @_builtins.property
+    def drain(self) -> Global___Drain: ...
+    @_builtins.property
+    def inject(self) -> _fault_pb2.Fault:
+        """Only to a worker whose Hello allows it: suffer this."""
+
     def __init__(
         self,
         *,
@@ -593,12 +779,16 @@ class CoordinatorMessage(_message.Message):
         assign_shards: Global___AssignShards | None = ...,
         compute: Global___Compute | None = ...,
         release: Global___Release | None = ...,
+        take_back: Global___TakeBack | None = ...,
+        cancel: Global___Cancel | None = ...,
+        drain: Global___Drain | None = ...,
+        inject: _fault_pb2.Fault | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assign_shards", b"assign_shards", "compute", b"compute", "kind", b"kind", "release", b"release", "setup", b"setup", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assign_shards", b"assign_shards", "cancel", b"cancel", "compute", b"compute", "drain", b"drain", "inject", b"inject", "kind", b"kind", "release", b"release", "setup", b"setup", "take_back", b"take_back", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assign_shards", b"assign_shards", "compute", b"compute", "kind", b"kind", "release", b"release", "setup", b"setup", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assign_shards", b"assign_shards", "cancel", b"cancel", "compute", b"compute", "drain", b"drain", "inject", b"inject", "kind", b"kind", "release", b"release", "setup", b"setup", "take_back", b"take_back", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "setup", "assign_shards", "compute", "release"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "setup", "assign_shards", "compute", "release", "take_back", "cancel", "drain", "inject"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

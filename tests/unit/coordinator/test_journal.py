@@ -1,11 +1,12 @@
-"""The events of a job: numbered without gaps, pushed to who watches, resumable from any number."""
+"""The events of a job: numbered upwards, pushed to who watches, resumable from any number."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from gradloom.errors import EventsGone
-from gradloom.jobs import JobState, Note, StateChanged
+from gradloom.jobs import JobEvent, JobState, Note, StateChanged
 from gradloom_coordinator import journal as module
 from gradloom_coordinator.journal import Journal
 
@@ -71,3 +72,34 @@ async def test_events_that_are_no_longer_kept_are_refused_by_number(monkeypatch:
         await read(journal, after=1)
     journal.add(5.0, DONE)
     assert [number for number, _ in await read(journal, after=3)] == [4, 5, 6]
+
+
+async def test_after_a_restart_old_events_are_told_and_no_number_comes_again() -> None:
+    before = journal_of(5)
+    kept = [event async for event in first_of(before, 5)]
+    journal = Journal(kept[1:])  # the first is no longer kept
+    events = journal.follow(2)
+    async with asyncio.timeout(10):
+        assert [(await anext(events)).sequence for _ in range(3)] == [3, 4, 5]
+        lost = journal.follow(7)  # 6 and 7 were shown and not written
+        journal.add(9.0, Note("the coordinator came back"))
+        new = await anext(events)
+        assert new.sequence > 5 + module.RESTART_GAP
+        assert await anext(lost) == new
+        journal.add(10.0, DONE)
+        assert [event.sequence async for event in events] == [new.sequence + 1]
+
+
+async def test_a_job_that_had_ended_before_a_restart_is_told_to_its_end() -> None:
+    journal = journal_of(2)
+    journal.add(2.0, DONE)
+    kept = [event async for event in journal.follow(0)]
+    assert await read(Journal(kept)) == await read(journal)
+    assert await read(Journal(kept), after=3) == []
+
+
+async def first_of(journal: Journal, n: int) -> AsyncIterator[JobEvent]:
+    """The first events of a job that goes on."""
+    events = journal.follow(0)
+    for _ in range(n):
+        yield await anext(events)

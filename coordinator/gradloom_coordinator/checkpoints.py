@@ -1,0 +1,148 @@
+"""Checkpoints as files: safetensors under an fsspec URI, complete or not there, with a checksum of what they hold.
+
+One folder a job, one file a checkpoint. On a local disk a file is written beside its place, flushed, and takes its
+name in one step; an object store takes a whole object or none. Everything here blocks: it is called in threads.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+
+from gradloom.errors import GradloomError, InvalidInput, ModelFileError
+from gradloom.model_file import decode, encode, write_atomically
+from gradloom.saved import Saved
+from gradloom.schema import Schema
+from gradloom.tensors import Array, Tensors, sha256
+from gradloom.wire.keeping import schema_from_bytes, schema_to_bytes
+from gradloom_coordinator.events import JobId
+
+KIND = "checkpoint"
+SCHEMA = "schema"
+STATE = "state."
+CONTENT = ("round", "train_seconds", "train_rows", "values")
+
+
+class CheckpointUnusable(GradloomError):
+    """A checkpoint is missing, torn, or not what was written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """All that a job goes on from."""
+
+    round: int
+    """Updates that the algorithm has done."""
+    schema: Schema
+    state: Saved
+    train_seconds: float
+    train_rows: int
+    """Rows trained on, again in each round; with the seconds it makes the speed that people see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A checkpoint that is written."""
+
+    uri: str
+    sha256: str
+    byte_length: int
+
+
+class Checkpoints:
+    """The folder of all checkpoints. Raises InvalidInput for a URI that means nothing."""
+
+    def __init__(self, uri: str) -> None:
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(uri)
+        except (ValueError, ImportError) as error:
+            raise InvalidInput("checkpoint_uri", f"{uri!r} can't be used: {error}") from None
+        self._is_local = isinstance(self._fs, LocalFileSystem)
+
+    def write(self, job: JobId, checkpoint: Checkpoint) -> Place:
+        """Write one; the same round of a job takes the same place. Raises what the file system does."""
+        data, checksum = to_bytes(checkpoint)
+        folder = self._folder(job)
+        path = f"{folder}/round-{checkpoint.round:09d}.safetensors"
+        self._fs.makedirs(folder, exist_ok=True)
+        if self._is_local:
+            write_atomically(Path(path), data)
+        else:
+            self._fs.pipe_file(path, data)
+        return Place(self._fs.unstrip_protocol(path), checksum, len(data))
+
+    def read(self, uri: str, checksum: str) -> Checkpoint:
+        """One that was written. Raises CheckpointUnusable, saying why."""
+        try:
+            data = self._fs.cat_file(_path(uri))
+        except FileNotFoundError:
+            raise CheckpointUnusable("the file is gone") from None
+        except Exception as error:  # whatever a file system raises: there may be an older one
+            raise CheckpointUnusable(f"the file can't be read: {error}") from error
+        return from_bytes(data, checksum)
+
+    def remove(self, uri: str) -> None:
+        """Remove one; it may be gone already. Raises what the file system does."""
+        path = _path(uri)
+        if self._fs.exists(path):
+            self._fs.rm_file(path)
+
+    def remove_all(self, job: JobId) -> None:
+        """Remove a job's folder, with whatever a crash has left in it. Raises what the file system does."""
+        if self._fs.exists(self._folder(job)):
+            self._fs.rm(self._folder(job), recursive=True)
+
+    def _folder(self, job: JobId) -> str:
+        return f"{self._root}/{job}"
+
+
+def _path(uri: str) -> str:
+    """Where it is within its file system."""
+    path: str = fsspec.core.url_to_fs(uri)[1]
+    return path
+
+
+def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, str]:
+    """The file of a checkpoint, and the checksum of what it holds."""
+    schema = np.frombuffer(schema_to_bytes(checkpoint.schema), dtype=np.uint8)
+    arrays: dict[str, Array] = {STATE + name: array for name, array in checkpoint.state.arrays.items()}
+    arrays[SCHEMA] = schema
+    header = {
+        "round": checkpoint.round,
+        "train_seconds": checkpoint.train_seconds.hex(),
+        "train_rows": checkpoint.train_rows,
+        "values": dict(checkpoint.state.values),
+    }
+    checksum = _checksum(header, arrays)
+    return encode(KIND, {**header, "sha256": checksum}, arrays), checksum
+
+
+def from_bytes(data: bytes, checksum: str) -> Checkpoint:
+    """The checkpoint in a file. Raises CheckpointUnusable if it is not the one with this checksum."""
+    try:
+        file = decode(data)
+    except ModelFileError as error:
+        raise CheckpointUnusable(f"it is torn or damaged: {error}") from error
+    header = {name: file.header.get(name) for name in CONTENT}
+    if file.kind != KIND or _checksum(header, file.arrays) != checksum:
+        raise CheckpointUnusable("its checksum is not the one that was written")
+    # of our own: what is read lies in one buffer, which may be of any alignment and can't be written to
+    arrays = {name: np.array(array) for name, array in file.arrays.items()}
+    state = {name.removeprefix(STATE): array for name, array in arrays.items() if name != SCHEMA}
+    return Checkpoint(
+        round=file.header["round"],
+        schema=schema_from_bytes(arrays[SCHEMA].tobytes()),
+        state=Saved(state, file.header["values"]),
+        train_seconds=float.fromhex(file.header["train_seconds"]),
+        train_rows=file.header["train_rows"],
+    )
+
+
+def _checksum(header: Mapping[str, object], arrays: Tensors) -> str:
+    text = json.dumps(header, sort_keys=True)
+    return hashlib.sha256(f"{text}\n{sha256(arrays)}".encode()).hexdigest()

@@ -1,0 +1,182 @@
+"""Takes a checkpoint of each job from time to time, and finds the newest good one when a job goes on.
+
+The event loop only decides and takes the state apart; one thread of its own writes and reads. A place that can't
+be written to is tried again until it can; meanwhile the job stands still, because work that a crash would undo is
+not worth its time.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from gradloom.settings import CoordinatorSettings
+from gradloom.steps import Step
+from gradloom_coordinator.changes import CheckpointDropped, CheckpointKept
+from gradloom_coordinator.checkpoints import Checkpoint, Checkpoints, CheckpointUnusable, Place
+from gradloom_coordinator.events import JobId
+from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.runs import JobRun
+from gradloom_coordinator.writer import Forgetful, Keeping
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+KEPT = 3
+"""Checkpoints of a job: one that turns out to be damaged has others before it."""
+FILE_LIMIT_S = 60.0
+"""How long one file may take before its place counts as not there."""
+FIRST_PAUSE_S = 0.2
+MAX_PAUSE_S = 10.0
+
+
+@dataclass(slots=True)
+class _Upkeep:
+    """When a job's last checkpoint was taken, and whether one is being written."""
+
+    at: float
+    round: int
+    step: Step
+    writing: "asyncio.Task[None]"
+
+
+class CheckpointKeeper:
+    """The checkpoints of all jobs; at most one of each is on its way."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        metrics: CoordinatorMetrics,
+        on_trouble: Callable[[JobRun, str], None],
+        say: Callable[[JobRun, str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.keeping: Keeping = Forgetful()
+        self._uri = settings.checkpoint_uri or str(settings.data_dir / "checkpoints")
+        self._checkpoints = Checkpoints(self._uri)
+        self._every_s, self._every_rounds = settings.checkpoint_every_s, settings.checkpoint_every_rounds
+        self._metrics = metrics
+        self._on_trouble = on_trouble
+        self._say = say
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._upkeep: dict[JobId, _Upkeep] = {}
+
+    def after_round(self, run: JobRun) -> None:
+        """Take a checkpoint if it is time for one."""
+        training, last = run.training, self._upkeep.get(run.job_id)
+        if training is None or training.step is Step.PROFILE:
+            return
+        rounds = run.iterations - last.round if last is not None else 0
+        if (
+            last is None
+            or training.step is not last.step
+            or self._clock() - last.at >= self._every_s
+            or 0 < self._every_rounds <= rounds
+        ):
+            self._take(run)
+
+    async def take_last(self, runs: list[JobRun], limit_s: float) -> None:
+        """One more of each job before the process ends, for at most so long."""
+        for run in runs:
+            last = self._upkeep.get(run.job_id)
+            if last is None or (last.writing.done() and run.iterations > last.round):
+                self._take(run)
+        writing = [one.writing for one in self._upkeep.values() if not one.writing.done()]
+        if writing:
+            await asyncio.wait(writing, timeout=limit_s)
+
+    async def newest(self, run: JobRun) -> tuple[Checkpoint, CheckpointKept] | None:
+        """The newest checkpoint that can be used; of those that can't be, the job's journal says why."""
+        for kept in list(run.checkpoints):
+            try:
+                return await self._in_thread(partial(self._checkpoints.read, kept.uri, kept.sha256)), kept
+            except (CheckpointUnusable, TimeoutError) as error:
+                why = str(error) or f"reading took more than {FILE_LIMIT_S:g} s"
+                self.refuse(run, kept, why)
+        return None
+
+    def refuse(self, run: JobRun, kept: CheckpointKept, why: str) -> None:
+        """A checkpoint can't be used: say so, and never look at it again."""
+        log.error("job %s: the checkpoint %s can't be used: %s", run.job_id, kept.uri, why)
+        self._say(run, f"the checkpoint of round {kept.round} can't be used: {why}")
+        self._metrics.checkpoint_done("unusable")
+        run.checkpoints.remove(kept)
+        self.keeping.put(CheckpointDropped(run.job_id, kept.round))
+
+    def stop(self, run: JobRun) -> None:
+        """The job has ended: it needs no more checkpoints."""
+        if last := self._upkeep.get(run.job_id):
+            last.writing.cancel()
+
+    async def forget(self, run: JobRun) -> None:
+        """Remove all checkpoints of a job that has ended; what can't be removed now is tried after a restart."""
+        if self._upkeep.pop(run.job_id, None) is None and not run.checkpoints:
+            return
+        try:  # in the one thread, hence after a write that is under way
+            await self._in_thread(partial(self._checkpoints.remove_all, run.job_id))
+        except Exception as error:  # noqa: BLE001 - each kind of file system raises errors of its own
+            log.warning("the checkpoints of job %s can't be removed: %s", run.job_id, error)
+            return
+        self.keeping.put(*(CheckpointDropped(run.job_id, kept.round) for kept in run.checkpoints))
+        run.checkpoints.clear()
+
+    def observe(self, runs: list[JobRun]) -> None:
+        """Say how old the newest checkpoint of each running job is."""
+        now = time.time()
+        for run in runs:
+            if run.checkpoints and not run.state.final:
+                self._metrics.checkpoint_is_old(run.job_id, now - run.checkpoints[0].created_at)
+
+    # ---- one checkpoint
+
+    def _take(self, run: JobRun) -> None:
+        last, checkpoint = self._upkeep.get(run.job_id), run.checkpoint()
+        if checkpoint is None or (last is not None and not last.writing.done()):
+            return
+        assert run.training is not None
+        writing = asyncio.create_task(self._keep(run, checkpoint))
+        self._upkeep[run.job_id] = _Upkeep(self._clock(), checkpoint.round, run.training.step, writing)
+
+    async def _keep(self, run: JobRun, checkpoint: Checkpoint) -> None:
+        """Write it, or a newer one, however often it takes."""
+        pause = FIRST_PAUSE_S
+        while True:
+            start = self._clock()
+            try:
+                place = await self._in_thread(partial(self._checkpoints.write, run.job_id, checkpoint))
+            except Exception as error:  # noqa: BLE001 - each kind of file system raises errors of its own
+                self._metrics.checkpoint_done("failed")
+                why = str(error) or f"it took more than {FILE_LIMIT_S:g} s"
+                self._on_trouble(run, f"no checkpoint can be written to {self._uri}: {why}")
+                await asyncio.sleep(pause)
+                pause, checkpoint = min(2 * pause, MAX_PAUSE_S), run.checkpoint() or checkpoint
+            else:
+                self._metrics.checkpoint_written(self._clock() - start, place.byte_length)
+                self._kept(run, checkpoint, place)
+                self._on_trouble(run, "")
+                return
+
+    def _kept(self, run: JobRun, checkpoint: Checkpoint, place: Place) -> None:
+        kept = CheckpointKept(run.job_id, checkpoint.round, place.uri, place.sha256, time.time())
+        older = [one for one in run.checkpoints if one.round != kept.round]
+        run.checkpoints = [kept, *older[: KEPT - 1]]
+        dropped = [CheckpointDropped(run.job_id, one.round) for one in older[KEPT - 1 :]]
+        self.keeping.put(kept, *dropped, soon=True)
+        for one in older[KEPT - 1 :]:
+            self._thread.submit(self._quietly, partial(self._checkpoints.remove, one.uri))
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
+        return await asyncio.wait_for(
+            asyncio.get_running_loop().run_in_executor(self._thread, work), FILE_LIMIT_S
+        )
+
+    def _quietly(self, work: Callable[[], Any]) -> None:
+        """What is left over does no harm: a job's folder goes with the job."""
+        with suppress(Exception):
+            work()

@@ -1,0 +1,334 @@
+"""Carries jobs through their lives: planning, rounds, the model, and going on after a restart.
+
+The scheduler says when; this does it, and writes down whatever a coordinator that comes after us must know. No
+streams of workers here, and nothing is decided but when a job must stand still because it could not be kept.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+
+from gradloom.algorithms import build
+from gradloom.data.manifest import Manifest
+from gradloom.data.planning import build_manifest
+from gradloom.data.preparation import Split
+from gradloom.errors import Unavailable
+from gradloom.jobs import JobHappening, JobState, Note, RoundCompleted, StateChanged
+from gradloom.settings import CoordinatorSettings
+from gradloom.specs import JobSpec
+from gradloom.synchrony import parse_synchrony
+from gradloom_coordinator import changes as ch
+from gradloom_coordinator import events as e
+from gradloom_coordinator.keeper import CheckpointKeeper
+from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.policies import policy_named
+from gradloom_coordinator.records import JobRecords
+from gradloom_coordinator.restoring import restored_run
+from gradloom_coordinator.runs import Hold, JobRun
+from gradloom_coordinator.training import Training
+from gradloom_coordinator.writer import Forgetful, Keeping
+
+log = logging.getLogger(__name__)
+
+PLANNING_THREADS = 8
+ACKNOWLEDGE_LIMIT_S = 5.0
+"""How long a person waits for the database."""
+FIRST_PAUSE_S = 0.2
+MAX_PAUSE_S = 10.0
+
+
+class Lifecycle:
+    """The jobs of a coordinator, from their submission on."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        metrics: CoordinatorMetrics,
+        records: JobRecords,
+        dispatch: Callable[[e.Event], None],
+        break_: Callable[[str, Exception], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._records = records
+        self._dispatch = dispatch
+        self._break = break_
+        self._clock = clock
+        self._keeping: Keeping = Forgetful()
+        self._keeper = CheckpointKeeper(
+            settings, metrics, partial(self._hold, Hold.CHECKPOINTS), self.say, clock
+        )
+        self._transfer_ids = count(1)
+        self._first_round = 0
+        self._scheduled: set[str] = set()
+        """Jobs that the scheduler knows of: not those that ended before a restart."""
+        self._background: set[asyncio.Task[None]] = set()
+        # threads of its own: a dead mount must not take those that updates and models need
+        self._planners = ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="planning")
+
+    # ---- what is kept
+
+    def keep_with(self, keeping: Keeping, starts: int) -> None:
+        """Write everything down from now on; ``starts`` = how often a coordinator has started on these jobs."""
+        self._keeping = self._keeper.keeping = keeping
+        # round numbers never come again: workers may still compute for the coordinator before us
+        self._first_round = starts << 32
+
+    def go_on(self, stored: list[ch.StoredJob]) -> None:
+        """Take up what a coordinator before us has left, in the order of submission."""
+        now = time.time()
+        for job in stored:
+            run = restored_run(job, now, self._clock())
+            run.round = self._first_round
+            self._records.keep(run, job.client_token)
+            if run.state.final:
+                self._in_background(run.job_id, self._keeper.forget(run))
+                continue
+            if not run.restored:
+                self.say(run, "the coordinator came back")
+            self._submit(run)
+            if job.state is JobState.PAUSED:
+                self._dispatch(e.PauseRequested(run.job_id, job.reason))
+
+    async def acknowledge(self) -> None:
+        """Wait until all that was done so far is durable. Raises Unavailable."""
+        await self._keeping.flush(ACKNOWLEDGE_LIMIT_S)
+
+    def on_health(self, trouble: str) -> None:
+        """The database is away, for this reason; or back, if it is empty."""
+        for run in list(self._records.runs.values()):
+            self._hold(Hold.DATABASE, run, trouble)
+
+    async def take_last_checkpoints(self, limit_s: float) -> None:
+        """So that nothing is computed twice when the coordinator comes back."""
+        await self._keeper.take_last(list(self._records.runs.values()), limit_s)
+
+    def observe(self) -> None:
+        """Set the gauges that only time changes."""
+        self._keeper.observe(list(self._records.runs.values()))
+
+    # ---- people
+
+    def add(self, spec: JobSpec, client_token: str) -> JobRun:
+        """Queue a job. Raises Unavailable while it can't be kept."""
+        if self._keeping.trouble:
+            raise Unavailable(self._keeping.trouble)
+        run = self._records.new(spec, client_token, time.time())
+        run.round = self._first_round
+        self._keeping.put(ch.JobAdded(run.job_id, spec, client_token, run.created_at))
+        self._note(run, StateChanged(JobState.QUEUED, "submitted"))
+        if forgotten := tuple(self._records.forget_oldest(self._settings.max_ended_jobs)):
+            self._keeping.put(ch.JobsForgotten(forgotten))
+        for job_id in forgotten:
+            self._metrics.forget_job(job_id)
+            if job_id in self._scheduled:
+                self._scheduled.remove(job_id)
+                self._dispatch(e.JobForgotten(job_id))
+        self._submit(run)
+        return run
+
+    def _submit(self, run: JobRun) -> None:
+        self._scheduled.add(run.job_id)
+        self._dispatch(_submitted(run))
+
+    def say(self, run: JobRun, text: str) -> None:
+        """Tell everybody something in words."""
+        self._note(run, Note(text))
+
+    def _note(self, run: JobRun, what: JobHappening) -> None:
+        added = ch.EventAdded(run.job_id, run.journal.add(time.time(), what))
+        self._keeping.put(added, soon=isinstance(what, StateChanged))
+
+    def tell(self, job_id: str, what: JobHappening) -> None:
+        """Tell everybody what happened to a job."""
+        self._note(self._records.runs[job_id], what)
+
+    # ---- planning
+
+    def plan(self, run: JobRun) -> None:
+        """Look at the job's files, in the background."""
+        self._in_background(run.job_id, self._plan(run))
+
+    async def _plan(self, run: JobRun) -> None:
+        if run.started is None:
+            run.started = self._clock()
+        manifest = run.manifest or await self._look_at_files(run.spec)
+        if run.state.final:
+            return
+        if run.manifest is None:
+            self._keeping.put(ch.JobPlaced(run.job_id, manifest, time.time()))
+        algorithm, spec = build(run.spec.algorithm, run.spec.settings), run.spec
+        split = Split(spec.seed, algorithm.needs.validation_fraction, spec.test_fraction)
+        run.training, run.manifest = Training(algorithm, manifest, split), None
+        run.rows, run.n_shards = manifest.rows, len(manifest.shards)
+        self._dispatch(e.JobPlanned(run.job_id, tuple(shard.rows for shard in manifest.shards)))
+
+    async def _look_at_files(self, spec: JobSpec) -> Manifest:
+        data, limit_s = spec.data, self._settings.planning_timeout_s
+        look_at_files = partial(
+            build_manifest,
+            data.uris,
+            format=data.format or None,
+            features=data.features,
+            target=data.target or None,
+            weight=data.weight or None,
+            n_shards=data.shards or None,
+        )
+        try:
+            planning = asyncio.get_running_loop().run_in_executor(self._planners, look_at_files)
+            return await asyncio.wait_for(planning, limit_s)
+        except TimeoutError:
+            raise Unavailable(f"looking at the files took more than {limit_s:g} s") from None
+
+    # ---- rounds
+
+    def start_rounds(self, run: JobRun) -> None:
+        """Begin with the first round, or go on from the newest checkpoint."""
+        if run.restored:
+            self._in_background(run.job_id, self._go_on(run))
+        else:
+            self._next_round(run)
+
+    async def _go_on(self, run: JobRun) -> None:
+        run.restored = False
+        where = "starts again with round 1: there is no checkpoint"
+        while (newest := await self._keeper.newest(run)) is not None:
+            checkpoint, kept = newest
+            if run.state.final or run.training is None:
+                return
+            try:
+                run.go_on_from(checkpoint)
+            except ValueError as error:
+                self._keeper.refuse(run, kept, f"it does not fit: {error}")
+                continue
+            taken = time.strftime("%H:%M:%S", time.localtime(kept.created_at))
+            where = f"goes on from round {run.iterations} (checkpoint of {taken})"
+            break
+        if run.state.final:
+            return
+        self.say(run, f"the coordinator came back; {where}")
+        self._go_to_next(run)
+
+    def _next_round(self, run: JobRun) -> None:
+        assert run.training is not None
+        run.prepare_round(next(self._transfer_ids), self._clock())
+        self._dispatch(e.RoundReady(run.job_id, run.round, run.training.step))
+
+    def close_round(self, run: JobRun, workers: int) -> None:
+        """Every shard is counted: update, and go on."""
+        if run.heavy:
+            self._in_background(run.job_id, self._close_heavy_round(run, workers))
+        else:
+            self._after_round(run, run.close_round(self._clock(), workers))
+
+    async def _close_heavy_round(self, run: JobRun, workers: int) -> None:
+        self._after_round(run, await asyncio.to_thread(run.close_round, self._clock(), workers))
+
+    def _after_round(self, run: JobRun, completed: RoundCompleted | None) -> None:
+        if run.state.final or run.training is None:
+            return
+        if completed is not None:
+            self._note(run, completed)
+            self._metrics.round_done(run.job_id, completed)
+        self._keeper.after_round(run)
+        self._go_to_next(run)
+
+    def _go_to_next(self, run: JobRun) -> None:
+        assert run.training is not None
+        if run.training.finished:
+            self._in_background(run.job_id, self._store_model(run, run.training))
+        else:
+            self._next_round(run)
+
+    # ---- the end
+
+    async def _store_model(self, run: JobRun, training: Training) -> None:
+        assert training.model is not None
+        path, pause = self._settings.data_dir / "models" / f"{run.job_id}.safetensors", FIRST_PAUSE_S
+        while not run.state.final:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                await asyncio.to_thread(training.model.save, path)
+                break
+            except OSError as error:  # a full disk may have room again; what was trained is not thrown away
+                self.say(run, f"the model could not be written to {path}: {error}; trying again")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE_S)
+        if run.state.final:  # cancelled while it was written
+            path.unlink(missing_ok=True)
+            return
+        run.scores = {f"test_{name}": value for name, value in training.scores.items()}
+        run.parameters_sha256 = training.model.parameters_sha256
+        run.model_path = path
+        self._dispatch(e.JobFinished(run.job_id, training.ended_because))
+
+    def announce_state(self, run: JobRun, state: JobState, reason: str) -> None:
+        """The job took a step; its numbers are as they stand."""
+        run.state, run.reason = state, reason
+        if state.final:
+            run.ended = self._clock()
+            run.final_view = run.view(run.ended)
+            ended = ch.JobEnded(run.final_view, str(run.model_path or ""), time.time())
+            self._keeping.put(ended)
+            self._in_background(run.job_id, self._remove_checkpoints(run))
+        elif not (state is JobState.PAUSED and run.holds):  # what held it is no matter after a restart
+            self._keeping.put(ch.JobStepped(run.job_id, state, reason))
+        if state is JobState.RUNNING:
+            self._metrics.job_started(run.job_id)
+        self._note(run, StateChanged(state, reason))
+        log.info("job %s is %s: %s", run.job_id, state, reason)
+
+    async def _remove_checkpoints(self, run: JobRun) -> None:
+        """Once the job's end is durable: until then a restart goes on from them."""
+        self._keeper.stop(run)
+        while True:
+            try:
+                await self.acknowledge()
+            except Unavailable:
+                continue  # it has waited for a while
+            return await self._keeper.forget(run)
+
+    # ---- standing still
+
+    def _hold(self, hold: Hold, run: JobRun, trouble: str) -> None:
+        """Have a job stand still because of a trouble; or let it go on, if there is none any more."""
+        held = bool(run.holds)
+        if trouble:
+            run.holds[hold] = trouble
+        else:
+            run.holds.pop(hold, None)
+        if run.state.final or held == bool(run.holds):
+            return
+        if trouble:
+            self._dispatch(e.PauseRequested(run.job_id, trouble))
+        else:
+            self._dispatch(e.ResumeRequested(run.job_id, f"the {hold} can be written to again"))
+
+    def _in_background(self, job_id: str, work: Coroutine[None, None, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - whatever it is, the job ends and says so
+                self._break(job_id, error)
+
+        task = asyncio.create_task(guarded())
+        self._background.add(task)  # the event loop itself keeps only a weak reference
+        task.add_done_callback(self._background.discard)
+
+
+def _submitted(run: JobRun) -> e.JobSubmitted:
+    spec = run.spec
+    return e.JobSubmitted(
+        run.job_id,
+        policy_named(spec.placement),
+        algorithm=spec.algorithm,
+        share_weight=spec.share_weight,
+        required_labels=spec.required_labels,
+        speculation=spec.speculation == "on",
+        synchrony=parse_synchrony(spec.synchrony),
+    )
