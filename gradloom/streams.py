@@ -10,17 +10,27 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 Write = Callable[[bytes], Awaitable[None]]
+Heard = Callable[[], None]
+"""Called when the last of what was queued has been written."""
+
+
+def nobody() -> None:
+    """Nobody wants to hear of it."""
 
 
 class Outbox:
     """Messages that wait for one stream, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: Heard = nobody) -> None:
         self._messages: deque[bytes] = deque()
         self._ready = asyncio.Event()
+        self._written = written
+        self.pending = False
+        """Whether something is queued or being written."""
 
     def put(self, message: bytes) -> None:
         """Queue a message."""
+        self.pending = True
         self._messages.append(message)
         self._ready.set()
 
@@ -30,6 +40,8 @@ class Outbox:
             while self._messages:
                 await write(self._messages.popleft())
             self._ready.clear()
+            self.pending = False
+            self._written()
             await self._ready.wait()
 
 
@@ -48,10 +60,13 @@ class Transfer:
 class FrameOutbox:
     """Frames that wait for one bulk stream: control first, then transfers in order, as far as credit goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: Heard = nobody) -> None:
         self._control: deque[bytes] = deque()
         self._transfers: dict[int, Transfer] = {}
         self._ready = asyncio.Event()
+        self._written = written
+        self.pending = False
+        """Whether a transfer is queued, with credit or without, or being written."""
 
     def control(self, frame: bytes) -> None:
         """Queue a credit or a refusal."""
@@ -60,6 +75,7 @@ class FrameOutbox:
 
     def start(self, transfer: Transfer) -> None:
         """Queue a transfer."""
+        self.pending = True
         self._transfers[transfer.transfer_id] = transfer
         self._ready.set()
 
@@ -72,10 +88,12 @@ class FrameOutbox:
     def drop(self, transfer_id: int) -> None:
         """The other side does not want a transfer."""
         self._transfers.pop(transfer_id, None)
+        self._ready.set()
 
     def drop_job(self, job: str) -> None:
         """Send nothing more of a job's transfers."""
         self._transfers = {i: transfer for i, transfer in self._transfers.items() if transfer.job != job}
+        self._ready.set()
 
     async def drain_to(self, write: Write) -> None:
         """Write frames as credit allows, until cancelled."""
@@ -83,6 +101,9 @@ class FrameOutbox:
             while (frame := self._next()) is not None:
                 await write(frame)
             self._ready.clear()
+            if self.pending and not self._transfers:
+                self.pending = False
+                self._written()
             await self._ready.wait()
 
     def _next(self) -> bytes | None:

@@ -1,13 +1,15 @@
 """The coordinator's end of one worker's two streams: what waits to be written, and what the worker has been given."""
 
 import asyncio
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gradloom.steps import Step
 from gradloom.streams import FrameOutbox, Outbox
 from gradloom.v1 import worker_pb2
+from gradloom.wire.frames import refusal_frame
 from gradloom_coordinator.collector import Upload
-from gradloom_coordinator.commands import TaskOrder
 from gradloom_coordinator.events import JobId, TaskRef, WorkerId
 
 
@@ -27,10 +29,6 @@ class Given:
 
     step: Step | None = None
     shards: set[int] = field(default_factory=set)
-    orders: tuple[TaskOrder, ...] = ()
-    """The last orders; their shards are in ``shards``."""
-    tasks: bytes = b""
-    """The same as the tasks of a serialized Compute."""
     broadcast_round: int = 0
 
 
@@ -40,23 +38,46 @@ class WorkerLink:
 
     worker: WorkerId
     token: str
-    hello: worker_pb2.Hello
     session: Outbox = field(default_factory=Outbox)
     bulk: FrameOutbox = field(default_factory=FrameOutbox)
     given: dict[JobId, Given] = field(default_factory=dict)
     incoming: dict[int, Incoming] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     close_reason: str = ""
+    has_bulk: bool = False
+    """Whether its bulk stream is here."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when an upload ends, or the streams."""
+
+    def say(self, message: worker_pb2.CoordinatorMessage) -> None:
+        """Queue a message of the typed session."""
+        self.session.put(message.SerializeToString())
 
     def close(self, reason: str) -> None:
         """Have both streams end; of several reasons the first one counts."""
         if not self.closing.is_set():
             self.close_reason = reason
             self.closing.set()
+            self.changed.set()
 
-    def forget_job(self, job: JobId) -> None:
-        """The job is over."""
+    def refuse(self, tasks: Collection[TaskRef]) -> None:
+        """Have the big partials of these tasks sent no further."""
+        for transfer_id in [t for t, incoming in self.incoming.items() if incoming.task in tasks]:
+            del self.incoming[transfer_id]
+            self.bulk.control(refusal_frame(transfer_id))
+        self.changed.set()
+
+    def release(self, job: JobId) -> None:
+        """The job is over: the worker forgets it, and so do we."""
+        self.refuse([incoming.task for incoming in self.incoming.values() if incoming.task.job == job])
+        self.say(worker_pb2.CoordinatorMessage(release=worker_pb2.Release(job_id=job)))
         self.bulk.drop_job(job)
         self.given.pop(job, None)
-        for transfer_id in [t for t, incoming in self.incoming.items() if incoming.task.job == job]:
-            del self.incoming[transfer_id]
+
+    async def uploads_end(self, limit_s: float) -> None:
+        """Wait until every big partial that is wanted is here, the streams are gone, or the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while not self.closing.is_set() and any(i.upload for i in self.incoming.values()):
+                    self.changed.clear()
+                    await self.changed.wait()

@@ -4,9 +4,11 @@ What goes to many workers was serialized once; what is a worker's own is appende
 fields of concatenated messages.
 """
 
+from gradloom.canonical import Range
 from gradloom.v1 import worker_pb2
 from gradloom.wire.data import shard_to_proto
 from gradloom_coordinator.commands import TaskOrder
+from gradloom_coordinator.events import TaskRef
 from gradloom_coordinator.links import Given, WorkerLink
 from gradloom_coordinator.runs import JobRun
 
@@ -19,14 +21,13 @@ def send_tasks(link: WorkerLink, run: JobRun, orders: tuple[TaskOrder, ...]) -> 
     if given.step is not run.training.step:
         link.session.put(run.setup_message())
         given.step = run.training.step
-    if orders is not given.orders:  # the same object in every round until shards are placed anew
-        _assign_shards(link, run, given, orders)
-        given.orders, given.tasks = orders, _tasks(orders)
+    _assign_shards(link, run, given, orders)
+    tasks = _tasks(orders)
     if given.broadcast_round == run.broadcast.round:
-        link.session.put(run.round_again() + given.tasks)
+        link.session.put(run.round_again() + tasks)
         return
     given.broadcast_round = run.broadcast.round
-    link.session.put(run.broadcast.compute + given.tasks)
+    link.session.put(run.broadcast.compute + tasks)
     if transfer := run.broadcast.transfer(run.job_id):
         link.bulk.drop_job(run.job_id)  # nobody needs the rest of an earlier round's broadcast
         link.bulk.start(transfer)
@@ -46,3 +47,15 @@ def _assign_shards(link: WorkerLink, run: JobRun, given: Given, orders: tuple[Ta
 def _tasks(orders: tuple[TaskOrder, ...]) -> bytes:
     ranges = [worker_pb2.TaskRange(lo=o.range.lo, hi=o.range.hi, attempt=o.attempt) for o in orders]
     return worker_pb2.CoordinatorMessage(compute=worker_pb2.Compute(tasks=ranges)).SerializeToString()
+
+
+def task_key(task: TaskRef) -> worker_pb2.TaskKey:
+    """A task as the wire names it."""
+    return worker_pb2.TaskKey(
+        job_id=task.job, round=task.round, lo=task.range.lo, hi=task.range.hi, attempt=task.attempt
+    )
+
+
+def task_ref(key: worker_pb2.TaskKey) -> TaskRef:
+    """The task that the wire names."""
+    return TaskRef(key.job_id, key.round, Range(key.lo, key.hi), key.attempt)

@@ -11,7 +11,6 @@ from grpc_status import rpc_status
 
 from gradloom import __version__
 from gradloom.algorithms import describe, names, versions
-from gradloom.canonical import Range
 from gradloom.errors import GradloomError, NotFound, Unavailable, VersionMismatch, WireError
 from gradloom.jobs import RetryReason
 from gradloom.status import to_status
@@ -24,6 +23,7 @@ from gradloom.v1 import (
 )
 from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.bundles import decode_inline
+from gradloom.wire.faults import fault_from_proto
 from gradloom.wire.frames import FrameKind, credit_frame, parse_frame
 from gradloom.wire.jobs import (
     algorithm_to_proto,
@@ -33,13 +33,17 @@ from gradloom.wire.jobs import (
     worker_to_proto,
 )
 from gradloom.wire.steps import failure_from_proto
-from gradloom_coordinator.events import PartialOffered, TaskFailed, TaskRef
+from gradloom_coordinator.events import HeartbeatReceived, PartialOffered, TaskFailed, WorkerDraining
 from gradloom_coordinator.links import Incoming, WorkerLink
 from gradloom_coordinator.runtime import Coordinator
+from gradloom_coordinator.sending import task_ref
+from gradloom_coordinator.wording import with_last_lines
 
 log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
+UPLOADS_LIMIT_S = 2.0
+"""A worker that has said Goodbye has written its last partial; it may still be on its way."""
 MODEL_CHUNK_BYTES = 1024 * 1024
 CREDIT_BATCH = 4
 """Frames that are granted together."""
@@ -81,7 +85,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         request: job_service_pb2.SubmitJobRequest,
         context: Context,
     ) -> job_service_pb2.SubmitJobResponse:
-        view = self._coordinator.submit(job_spec_from_proto(request.spec), request.client_token)
+        view = await self._coordinator.submit(job_spec_from_proto(request.spec), request.client_token)
         return job_service_pb2.SubmitJobResponse(job=job_to_proto(view))
 
     @answering_errors
@@ -120,7 +124,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         request: job_service_pb2.CancelJobRequest,
         context: Context,
     ) -> job_service_pb2.CancelJobResponse:
-        view = self._coordinator.cancel(request.job_id, request.reason)
+        view = await self._coordinator.cancel(request.job_id, request.reason)
         return job_service_pb2.CancelJobResponse(job=job_to_proto(view))
 
     async def GetModel(
@@ -162,12 +166,24 @@ class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
         workers = [worker_to_proto(view) for view in self._coordinator.workers()]
         return cluster_service_pb2.ListWorkersResponse(workers=workers, version=__version__)
 
+    @answering_errors
+    async def InjectFault(
+        self,
+        request: cluster_service_pb2.InjectFaultRequest,
+        context: Context,
+    ) -> cluster_service_pb2.InjectFaultResponse:
+        response = cluster_service_pb2.InjectFaultResponse()
+        at = self._coordinator.inject(request.worker, fault_from_proto(request.fault))
+        response.at.FromNanoseconds(round(at * 1e9))
+        return response
+
 
 class WorkerServicer:
     """The two streams of each worker. Registered by hand: what we write is bytes that were serialized once."""
 
     def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
+        self._attendance = coordinator.attendance
+        self._dispatch = coordinator.dispatch
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service as gRPC wants it."""
@@ -186,7 +202,7 @@ class WorkerServicer:
     async def session(self, requests: object, context: Context) -> None:
         """One worker, from Hello to its end."""
         try:
-            link = self._coordinator.join(await _hello(context))
+            link = self._attendance.join(await _hello(context))
         except GradloomError as error:
             await refuse(context, error)
             return
@@ -203,7 +219,7 @@ class WorkerServicer:
         finally:
             for task in (writer, reader, closing):
                 task.cancel()
-            self._coordinator.leave(link, detail, goodbye=goodbye)
+            self._attendance.leave(link, detail, goodbye=goodbye)
             link.close(detail)
         if not goodbye:
             _end_with_reason(context, detail)
@@ -217,26 +233,31 @@ class WorkerServicer:
                 case "partial":
                     self._partial(link, message.partial)
                 case "heartbeat":
-                    self._coordinator.heartbeat(link)
+                    self._dispatch(HeartbeatReceived(link.worker))
                 case "failed":
                     self._failed(link, message.failed)
+                case "given_up":
+                    self._attendance.given_up(link, message.given_up.tasks)
+                case "draining":
+                    self._dispatch(WorkerDraining(link.worker, message.draining.reason))
                 case "goodbye":
+                    await link.uploads_end(UPLOADS_LIMIT_S)
                     return True, message.goodbye.reason
                 case kind:
                     log.warning("worker %s sent %s, which is not expected here", link.worker, kind)
 
     def _partial(self, link: WorkerLink, partial: worker_pb2.Partial) -> None:
-        task = _task(partial.task)
+        task = task_ref(partial.task)
         if partial.bundle.WhichOneof("carrier") == "transfer_id":
             link.incoming[partial.bundle.transfer_id] = Incoming(task, partial)
-            self._coordinator.dispatch(PartialOffered(link.worker, task))
+            self._dispatch(PartialOffered(link.worker, task))
             return
         try:
             tensors = decode_inline(partial.bundle)
         except WireError as error:
-            self._coordinator.dispatch(TaskFailed(link.worker, task, RetryReason.CHECKSUM, error.message))
+            self._dispatch(TaskFailed(link.worker, task, RetryReason.CHECKSUM, error.message))
             return
-        self._coordinator.arrived(link, task, partial, tensors)
+        self._attendance.arrived(link, task, partial, tensors)
 
     def _failed(self, link: WorkerLink, failed: worker_pb2.TaskFailed) -> None:
         reason = failure_from_proto(failed.reason)
@@ -244,17 +265,20 @@ class WorkerServicer:
             log.info(
                 "worker %s, shards %d-%d:\n%s", link.worker, failed.task.lo, failed.task.hi - 1, failed.detail
             )
-        self._coordinator.dispatch(TaskFailed(link.worker, _task(failed.task), reason, failed.message))
+        words = with_last_lines(failed.message, failed.detail)
+        self._dispatch(TaskFailed(link.worker, task_ref(failed.task), reason, words))
 
     # ---- the raw bulk stream
 
     async def bulk(self, requests: object, context: Context) -> None:
         """Frames of one worker, until its session ends."""
         metadata = dict(context.invocation_metadata() or ())
-        link = self._coordinator.link_with_token(str(metadata.get("gradloom-session", "")))
-        if link is None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "gradloom-session: no such session")
+        link = self._attendance.link_with_token(str(metadata.get("gradloom-session", "")))
+        if link is None or link.has_bulk:
+            problem = "no such session" if link is None else "its bulk stream is open already"
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"gradloom-session: {problem}")
             return
+        link.has_bulk = True
         writer = asyncio.create_task(link.bulk.drain_to(context.write))
         reader = asyncio.create_task(self._read_bulk(link, context))
         closing = asyncio.create_task(link.closing.wait())
@@ -285,12 +309,13 @@ class WorkerServicer:
                 complete = incoming.upload.add(frame)
                 tensors = incoming.upload.whole() if complete else None
             except WireError as error:
-                self._coordinator.damaged(link, frame.transfer_id, error)
+                self._attendance.damaged(link, frame.transfer_id, error)
                 continue
             if complete:
                 consumed.pop(frame.transfer_id, None)
                 del link.incoming[frame.transfer_id]
-                self._coordinator.arrived(link, incoming.task, incoming.partial, tensors)
+                self._attendance.arrived(link, incoming.task, incoming.partial, tensors)
+                link.changed.set()
                 continue
             self._return_credit(link, frame.transfer_id, consumed)
 
@@ -302,7 +327,7 @@ class WorkerServicer:
     def _all_damaged(self, link: WorkerLink, error: WireError) -> None:
         """A frame that can't be trusted names no transfer that can: everything under way is tried again."""
         for transfer_id in [t for t, incoming in link.incoming.items() if incoming.upload is not None]:
-            self._coordinator.damaged(link, transfer_id, error)
+            self._attendance.damaged(link, transfer_id, error)
 
 
 def _ending(link: WorkerLink, reader: "asyncio.Task[tuple[bool, str]]") -> tuple[bool, str]:
@@ -345,7 +370,3 @@ def _check_algorithms(hello: worker_pb2.Hello) -> None:
                 f"algorithm {name!r}: the coordinator has version {ours}, the worker {theirs}; "
                 "install the same gradloom on both"
             )
-
-
-def _task(key: worker_pb2.TaskKey) -> TaskRef:
-    return TaskRef(key.job_id, key.round, Range(key.lo, key.hi), key.attempt)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Annotated
 
@@ -13,9 +14,10 @@ import typer
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
+from gradloom.errors import InvalidInput
 from gradloom.memory import tune_malloc
 from gradloom.process import stop_at_end_of_stdin
-from gradloom.settings import DEFAULT_PORT, WorkerSettings
+from gradloom.settings import DEFAULT_PORT, DRAIN_TIMEOUT_S, WorkerSettings
 from gradloom_worker.host import cpu_cores, memory_bytes
 from gradloom_worker.runtime import WorkerRuntime
 
@@ -31,6 +33,15 @@ def worker(
         str, typer.Option(envvar="GRADLOOM_CLUSTER", help="host:port of the coordinator.")
     ] = f"127.0.0.1:{DEFAULT_PORT}",
     name: Annotated[str, typer.Option(envvar="GRADLOOM_WORKER_NAME", help="Wished name.")] = "worker",
+    node: Annotated[
+        str, typer.Option(envvar="GRADLOOM_NODE", help="Name of the machine; empty = the host's own.")
+    ] = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="GRADLOOM_LABELS", help="NAME=VALUE that jobs may ask for; repeat, or use commas."
+        ),
+    ] = None,
     metrics_host: Annotated[str, typer.Option(envvar="GRADLOOM_METRICS_HOST")] = "127.0.0.1",
     metrics_port: Annotated[
         int, typer.Option(envvar="GRADLOOM_METRICS_PORT", help="Port of /metrics; 0 = any, -1 = none.")
@@ -38,6 +49,13 @@ def worker(
     cache_bytes: Annotated[
         int, typer.Option(envvar="GRADLOOM_CACHE_BYTES", help="Memory for shards; 0 = by this machine.")
     ] = 0,
+    drain_timeout_s: Annotated[
+        float, typer.Option(envvar="GRADLOOM_DRAIN_TIMEOUT_S", min=0, help="Longest stay after SIGTERM.")
+    ] = DRAIN_TIMEOUT_S,
+    allow_chaos: Annotated[
+        bool,
+        typer.Option("--allow-chaos", envvar="GRADLOOM_ALLOW_CHAOS", help="Let operators inject faults."),
+    ] = False,
     announce: Annotated[bool, typer.Option(help="Print one JSON line once welcomed.")] = False,
     exit_with_stdin: Annotated[bool, typer.Option(help="Leave when standard input ends.")] = False,
     log_level: Annotated[str, typer.Option(envvar="GRADLOOM_LOG_LEVEL")] = "INFO",
@@ -45,16 +63,37 @@ def worker(
     """Join a gradloom cluster and compute on its shards."""
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     tune_malloc()
+    try:
+        labels = _labels(label or ())
+    except InvalidInput as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(2) from None
     settings = WorkerSettings(
         coordinator=coordinator,
         name=name,
+        node=node,
+        labels=labels,
         metrics_port=None if metrics_port < 0 else metrics_port,
         cache_bytes=cache_bytes or int(CACHE_FRACTION * memory_bytes() / max(1.0, cpu_cores())),
+        drain_timeout_s=drain_timeout_s,
+        allow_chaos=allow_chaos,
     )
     # more BLAS threads would part the sums differently: the same bits need one thread wherever a shard is computed
     with threadpool_limits(limits=1):
         code = asyncio.run(_run(settings, metrics_host, announce=announce, exit_with_stdin=exit_with_stdin))
     raise typer.Exit(code)
+
+
+def _labels(texts: Iterable[str]) -> Mapping[str, str]:
+    """Of ``["zone=a", "disk=ssd,gpu=no"]``: zone, disk and gpu. Raises InvalidInput."""
+    labels: dict[str, str] = {}
+    for part in ",".join(texts).split(","):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if part.strip() and not (name and equals):
+            raise InvalidInput("label", f"{part!r} is not allowed; it must be NAME=VALUE")
+        if name:
+            labels[name] = value
+    return labels
 
 
 async def _run(settings: WorkerSettings, metrics_host: str, *, announce: bool, exit_with_stdin: bool) -> int:

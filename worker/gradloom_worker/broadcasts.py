@@ -1,17 +1,17 @@
-"""Broadcasts on their way in: puts frames together, and holds back the tasks that need what is not here yet.
+"""Broadcasts on their way in: puts frames together.
 
-The session announces a broadcast and its tasks; the frames come on the bulk stream, before or after. Of each job
-only the newest round is kept.
+The session announces a broadcast; the frames come on the bulk stream, before or after. Of each job only the newest
+round is kept.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gradloom.memory import BufferPool
 from gradloom.tensors import Tensors
 from gradloom.v1 import tensor_pb2
 from gradloom.wire.bundles import Assembly, decode, decode_inline
 from gradloom.wire.frames import Frame
-from gradloom_worker.session import Task
+from gradloom_worker.events import MessageArrived
 
 
 @dataclass(slots=True)
@@ -19,7 +19,6 @@ class _Announced:
     job: str
     round: int
     bundle: tensor_pb2.Bundle
-    tasks: list[Task] = field(default_factory=list)
 
 
 class Broadcasts:
@@ -37,43 +36,32 @@ class Broadcasts:
         have, tensors = self._messages.get(job, (0, None))
         return tensors if have == round_number else None
 
-    def announce(
-        self, job: str, round_number: int, bundle: tensor_pb2.Bundle, tasks: list[Task]
-    ) -> list[Task]:
-        """A round's broadcast and tasks; the tasks that can be computed now. Raises WireError."""
+    def announce(self, job: str, round_number: int, bundle: tensor_pb2.Bundle) -> None:
+        """A round's broadcast comes, or came already. Raises WireError."""
         self._drop(job)
         if bundle.WhichOneof("carrier") != "transfer_id":
             self._messages[job] = (round_number, decode_inline(bundle))
-            return tasks
-        self._announced[bundle.transfer_id] = _Announced(job, round_number, bundle, tasks)
-        return self._complete(bundle.transfer_id)
+            return
+        self._announced[bundle.transfer_id] = _Announced(job, round_number, bundle)
+        self._complete(bundle.transfer_id)
 
-    def more_tasks(self, job: str, round_number: int, tasks: list[Task]) -> list[Task]:
-        """Tasks of a round that was announced before; those that can be computed now."""
-        if self.message(job, round_number) is not None:
-            return tasks
-        for announced in self._announced.values():
-            if (announced.job, announced.round) == (job, round_number):
-                announced.tasks += tasks
-        return []
-
-    def add(self, frame: Frame) -> list[Task]:
-        """Take in a frame; the tasks that can be computed now. Raises WireError."""
+    def add(self, frame: Frame) -> MessageArrived | None:
+        """Take in a frame; the message that it completes. Raises WireError."""
         if frame.transfer_id in self._dropped:
-            return []
+            return None
         assembly = self._assemblies.get(frame.transfer_id)
         if assembly is None:
             assembly = self._assemblies[frame.transfer_id] = Assembly(self._pool.take(frame.total))
         assembly.add(frame)
         return self._complete(frame.transfer_id)
 
-    def _complete(self, transfer_id: int) -> list[Task]:
+    def _complete(self, transfer_id: int) -> MessageArrived | None:
         announced, assembly = self._announced.get(transfer_id), self._assemblies.get(transfer_id)
         if announced is None or assembly is None or not assembly.complete:
-            return []
+            return None
         del self._announced[transfer_id], self._assemblies[transfer_id]
         self._messages[announced.job] = (announced.round, decode(announced.bundle.tensors, assembly.payload))
-        return announced.tasks
+        return MessageArrived(announced.job, announced.round)
 
     def forget(self, job: str) -> None:
         """The job is over: drop what is here of it and what is on its way; of the last job, the buffers too."""

@@ -13,10 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from gradloom.errors import DataError, DataUnreachable, ShardChanged
+from gradloom.errors import DataError, DataUnreachable, GradloomError, ShardChanged
 from gradloom.jobs import RetryReason
 from gradloom.tensors import Tensors
-from gradloom_worker.session import Task
+from gradloom_worker.chaos import Slowness
+from gradloom_worker.events import Task
+from gradloom_worker.phases import Doing
 from gradloom_worker.shards import ShardStore
 from gradloom_worker.work import Computed, JobWork, NonFinite
 
@@ -41,8 +43,14 @@ Outcome = Computed | Failed
 class Executor:
     """One compute thread over one shard store."""
 
-    def __init__(self, store: ShardStore) -> None:
+    def __init__(
+        self, store: ShardStore, switch: Callable[[Doing], None], slowness: Slowness | None = None
+    ) -> None:
         self._store = store
+        self._switch = switch
+        self._slowness = slowness
+        self.busy = False
+        """Whether a task is in hand; it is the executor then that says what the process does."""
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._last_s: dict[str, dict[tuple[str, int, int], float]] = {}
         """Of each job: what its tasks took when they were last computed. Read and written on the event loop."""
@@ -64,6 +72,7 @@ class Executor:
 
         def end(outcome: Outcome, seconds: float) -> None:
             last_s[like] = seconds
+            self.busy = False
             done(task, outcome)
 
         def compute_in_thread() -> None:
@@ -71,7 +80,10 @@ class Executor:
             with suppress(RuntimeError):  # the loop is closed: the worker has left meanwhile
                 loop.call_soon_threadsafe(end, *result)
 
-        if last_s.get(like, TINY_S) < TINY_S and work.is_loaded(task.range, self._store):
+        self.busy = True
+        self._switch(Doing.QUEUE)
+        is_tiny = last_s.get(like, TINY_S) < TINY_S and work.is_loaded(task.range, self._store)
+        if is_tiny and not (self._slowness is not None and self._slowness.active):
             loop.call_soon(end, *self._compute(task, work, message))
         else:
             self._work.put(compute_in_thread)
@@ -88,7 +100,10 @@ class Executor:
         """What became of the task, and how many seconds it took."""
         start = time.perf_counter()
         try:
-            outcome: Outcome = work.compute(task.range, message, self._store)
+            computed = work.compute(task.range, message, self._store, self._switch)
+            if self._slowness is not None and self._slowness.active:
+                computed = self._slowness.stretch(computed)
+            outcome: Outcome = computed
         except Exception as error:  # noqa: BLE001 - whatever it is, the coordinator must hear of it
             outcome = failure_of(error)
         return outcome, time.perf_counter() - start
@@ -102,7 +117,8 @@ def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:
 
 def failure_of(error: Exception) -> Failed:
     """The typed reason, sentence and traceback of what was raised for a task."""
-    lines = traceback.format_exception(error)
+    # what our own errors say is whole
+    lines = [] if isinstance(error, GradloomError) else traceback.format_exception(error)
     detail = "".join(lines).splitlines()[-TRACEBACK_LINES:]
     match error:
         case MemoryError():

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 
+from gradloom_worker.phases import PhaseClock
 from gradloom_worker.shards import ShardStore
+from gradloom_worker.work import Computed
 
 LOAD_BUCKETS_S = (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
@@ -26,17 +28,31 @@ class ShardCache:
         yield family
 
 
+class TimeByPhase:
+    """Where the process's time went, all of it."""
+
+    def __init__(self, phases: PhaseClock) -> None:
+        self._phases = phases
+
+    def collect(self) -> Iterator[Metric]:
+        """The seconds up to now."""
+        family = CounterMetricFamily(
+            "gradloom_worker_time_seconds", "Where the process's time went.", labels=["phase"]
+        )
+        for phase, seconds in self._phases.seconds().items():
+            family.add_metric([phase], seconds)
+        yield family
+
+
 class WorkerMetrics:
     """The worker's own registry."""
 
-    def __init__(self, store: ShardStore) -> None:
+    def __init__(self, store: ShardStore, phases: PhaseClock) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
         ProcessCollector(registry=r)
         r.register(ShardCache(store))
-        time = Counter(
-            "gradloom_worker_time_seconds", "Where the time of answered tasks went.", ["phase"], registry=r
-        )
+        r.register(TimeByPhase(phases))
         self._rows = Counter(
             "gradloom_worker_computed_rows", "Rows computed on, counted again in each round.", registry=r
         )
@@ -50,19 +66,16 @@ class WorkerMetrics:
         memory = Gauge("gradloom_worker_shard_bytes", "Memory that shards take.", registry=r)
         memory.set_function(lambda: store.nbytes)
         # looked up once: answering a small task must not cost more than computing it
-        self._phases = [time.labels(phase) for phase in ("queue", "load", "compute", "encode")]
         self._succeeded, self._failed, self._discarded = (
             tasks.labels(outcome) for outcome in ("succeeded", "failed", "discarded")
         )
 
-    def answered(self, queue_s: float, load_s: float, compute_s: float, encode_s: float, rows: int) -> None:
+    def answered(self, computed: Computed) -> None:
         """A task was answered with a partial."""
-        for phase, seconds in zip(self._phases, (queue_s, load_s, compute_s, encode_s), strict=True):
-            phase.inc(max(seconds, 0.0))
-        self._rows.inc(rows)
+        self._rows.inc(computed.rows)
         self._succeeded.inc()
-        if load_s > 0.001:
-            self._load.observe(load_s)
+        if computed.load_s > 0.001:
+            self._load.observe(computed.load_s)
 
     def failed(self) -> None:
         """A task was answered with a failure."""

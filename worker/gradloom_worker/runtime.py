@@ -2,35 +2,42 @@
 
 import asyncio
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import grpc
 
-from gradloom import __version__
-from gradloom.algorithms import build, versions
-from gradloom.canonical import Range
-from gradloom.errors import GradloomError, VersionMismatch
+from gradloom.errors import GradloomError, Unavailable
 from gradloom.jobs import RetryReason
 from gradloom.settings import WorkerSettings
-from gradloom.streams import FrameOutbox, Outbox, Transfer
+from gradloom.streams import FrameOutbox, Heard, Outbox, Transfer, nobody
 from gradloom.v1 import worker_pb2
-from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.bundles import bundle_of, encode
-from gradloom.wire.data import manifest_from_proto, preparation_from_proto, shard_from_proto, split_from_proto
+from gradloom.wire.data import shard_from_proto
+from gradloom.wire.faults import fault_from_proto
 from gradloom.wire.frames import FrameKind, credit_frame, data_frames, n_frames, parse_frame
-from gradloom.wire.steps import failure_to_proto, step_from_proto
-from gradloom_worker import session as s
+from gradloom_worker import commands as c
+from gradloom_worker import events as e
+from gradloom_worker.answers import Answers, Kept
 from gradloom_worker.broadcasts import Broadcasts
+from gradloom_worker.chaos import Chaos, damaged
 from gradloom_worker.executor import Executor, Failed, Outcome, failure_of
-from gradloom_worker.host import cpu_cores, memory_bytes
+from gradloom_worker.messages import (
+    failed_message,
+    given_up_message,
+    hello_message,
+    job_work,
+    task_key,
+    tasks_named,
+    tasks_of,
+)
 from gradloom_worker.metrics import WorkerMetrics
+from gradloom_worker.phases import Doing, PhaseClock
+from gradloom_worker.session import Backoff, Phase, Session
 from gradloom_worker.shards import ShardStore
 from gradloom_worker.work import Computed, JobWork
 
@@ -39,22 +46,32 @@ log = logging.getLogger(__name__)
 Call = Any
 """grpc.aio.StreamStreamCall, which has no types."""
 CREDIT_BATCH = 4
+WELCOME_LIMIT_S = 5.0
+GOODBYE_LIMIT_S = 2.0
+"""The coordinator ends the session when it has heard our Goodbye, and all answers before it."""
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_time_ms", 2_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.ping_timeout_ms", 3_000),
 )
-"""Every attempt to connect has a subchannel of its own: a shared one would remember gRPC's long backoff."""
+"""Every attempt to connect has a subchannel of its own: a shared one would remember gRPC's long backoff. A coordinator
+that has vanished without a word is noticed within 2 + 3 s."""
 
 
 class Streams:
     """What is written to the coordinator during one session."""
 
-    def __init__(self) -> None:
-        self.session = Outbox()
-        self.bulk = FrameOutbox()
+    def __init__(self, written: Heard = nobody) -> None:
+        self.session = Outbox(written)
+        self.bulk = FrameOutbox(written)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is still to be written."""
+        return self.session.pending or self.bulk.pending
 
     def send(self, message: worker_pb2.WorkerMessage) -> None:
         """Queue a message of the typed session."""
@@ -74,18 +91,25 @@ class WorkerRuntime:
     ) -> None:
         self.settings = settings
         self.store = ShardStore(settings.cache_bytes)
-        self.metrics = WorkerMetrics(self.store)
+        self._phases = PhaseClock(clock)
+        self.metrics = WorkerMetrics(self.store, self._phases)
         self.metrics_address = metrics_address
         self.ended_because = ""
         """Known once ``run`` has ended."""
         self._on_welcome = on_welcome
         self._clock = clock
-        self._session = s.Session(s.Backoff(give_up_after_s=settings.give_up_after_s))
-        self._executor = Executor(self.store)
-        self._streams = Streams()
+        self._session = Session(
+            Backoff(give_up_after_s=settings.give_up_after_s),
+            resume_for_s=settings.resume_for_s,
+            drain_timeout_s=settings.drain_timeout_s,
+        )
+        self._chaos = Chaos(allowed=settings.allow_chaos, wanted=lambda: self._session.wanted, clock=clock)
+        self._executor = Executor(self.store, self._phases.switch, self._chaos.slowness)
+        self._streams = Streams(self._written)
         self._work: dict[str, JobWork | str] = {}
         self._broadcasts = Broadcasts()
-        self._outcomes: dict[s.Task, Outcome] = {}
+        self._answers = Answers()
+        self._flushing = False
         self._transfer_ids = count(1)
         self._exit: asyncio.Future[tuple[int, str]] | None = None
         self._conversation: asyncio.Task[None] | None = None
@@ -93,50 +117,88 @@ class WorkerRuntime:
     async def run(self) -> int:
         """Connect and work until told to leave; the exit code."""
         self._exit = asyncio.get_running_loop().create_future()
-        self._handle(s.Connect())
+        self._handle(e.Connect())
         code, self.ended_because = await self._exit
         log.info("leaving: %s", self.ended_because)
         if self._conversation is not None:
-            # a Goodbye may still be in the outbox
             with suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self._conversation, 1.0)
+                await asyncio.wait_for(self._conversation, GOODBYE_LIMIT_S)
         self._executor.close()
         return code
 
     def leave(self, reason: str) -> None:
-        """Tell the coordinator, and end."""
-        self._handle(s.LeaveRequested(reason))
+        """Finish or hand back what is in hand, tell the coordinator, and end; the second time end at once."""
+        self._handle(e.LeaveRequested(reason))
 
     # ---- commands
 
-    def _handle(self, event: s.Event) -> None:
+    def _handle(self, event: e.Event) -> None:
         for command in self._session.handle(event, self._clock(), random.random()):  # noqa: S311 - only jitter
             self._execute(command)
+        self._settle()
 
-    def _execute(self, command: s.Command) -> None:
+    def _execute(self, command: c.Command) -> None:
         match command:
-            case s.RunTask():
+            case c.RunTask():
                 self._run_task(command.task)
-            case s.Answer():
-                self._answer(command.task, self._outcomes.pop(command.task))
-            case s.Discard():
-                self._outcomes.pop(command.task, None)
+            case c.Answer():
+                self._answer(command.task)
+            case c.AnswerAgain():
+                self._say(command.task)
+            case c.Discard():
+                self._answers.forget(command.task)
                 self.metrics.discarded()
-            case s.OpenSession():
-                self._conversation = asyncio.create_task(self._converse())
-            case s.ConnectLater():
+            case c.Forget():
+                self._forget(command)
+            case c.OpenSession():
+                self._conversation = asyncio.create_task(self._converse(command))
+            case c.ConnectLater():
                 log.warning("not connected, next try in %.1f s: %s", command.after_s, command.reason)
-                asyncio.get_running_loop().call_later(command.after_s, self._handle, s.Connect())
-            case s.SayGoodbye():
-                self._streams.send(
-                    worker_pb2.WorkerMessage(goodbye=worker_pb2.Goodbye(reason=command.reason))
-                )
-            case s.Exit():
+                self._later(command.after_s, e.Connect())
+            case c.LimitDrain():
+                self._later(command.after_s, e.DrainTimedOut())
+            case c.Flush():
+                self._flushing = True
+                asyncio.get_running_loop().call_soon(self._written)
+            case c.GiveUp():
+                self._streams.send(given_up_message(command.tasks))
+            case c.SayDraining():
+                draining = worker_pb2.Draining(reason=command.reason)
+                self._streams.send(worker_pb2.WorkerMessage(draining=draining))
+            case c.SayGoodbye():
+                goodbye = worker_pb2.Goodbye(reason=command.reason)
+                self._streams.send(worker_pb2.WorkerMessage(goodbye=goodbye))
+            case c.Exit():
                 assert self._exit is not None
                 if not self._exit.done():
                     self._exit.set_result((command.code, command.reason))
 
-    def _run_task(self, task: s.Task) -> None:
+    def _later(self, after_s: float, event: e.Event) -> None:
+        asyncio.get_running_loop().call_later(after_s, self._handle, event)
+
+    def _written(self) -> None:
+        """All that was queued on a stream is written."""
+        if self._flushing and not self._streams.pending:
+            self._handle(e.Flushed())
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell the clock what we do now; while a task is computed, its thread does."""
+        if not self._executor.busy:
+            self._phases.switch(self._doing())
+
+    def _doing(self) -> Doing:
+        if self._session.phase not in (Phase.ACTIVE, Phase.DRAINING):
+            return Doing.IDLE
+        if self._session.waiting:  # and nothing is computed: its message is not here
+            return Doing.DECODE
+        if self._streams.pending:
+            return Doing.SEND
+        return Doing.BARRIER_WAIT if self._work else Doing.IDLE
+
+    # ---- tasks
+
+    def _run_task(self, task: e.Task) -> None:
         work = self._work.get(task.job, "no Setup came before this task")
         message = self._broadcasts.message(task.job, task.round)
         if isinstance(work, str) or message is None:
@@ -146,64 +208,80 @@ class WorkerRuntime:
             return
         self._executor.submit(task, work, message, self._task_done)
 
-    def _task_done(self, task: s.Task, outcome: Outcome) -> None:
-        self._outcomes[task] = outcome
-        self._handle(s.TaskEnded(task))
+    def _task_done(self, task: e.Task, outcome: Outcome) -> None:
+        self._answers.keep(task, outcome)
+        self._handle(e.TaskEnded(task))
 
-    def _answer(self, task: s.Task, outcome: Outcome) -> None:
-        match outcome:
-            case Failed():
-                self._send_failure(task, outcome)
-            case Computed():
-                try:
-                    self._send_partial(task, outcome)
-                except Exception as error:
-                    log.exception("the partial of %s can't be sent", task)
-                    self._send_failure(task, failure_of(error))
+    def _answer(self, task: e.Task) -> None:
+        outcome = self._say(task)
+        if isinstance(outcome, Computed):
+            self.metrics.answered(outcome)
+        else:
+            self.metrics.failed()
+        self._answers.trim()
 
-    def _send_failure(self, task: s.Task, failed: Failed) -> None:
-        self.metrics.failed()
-        words = worker_pb2.TaskFailed(
-            task=_task_key(task),
-            reason=failure_to_proto(failed.reason),
-            message=_sendable(failed.message),
-            detail=_sendable(failed.detail),
-        )
-        self._streams.send(worker_pb2.WorkerMessage(failed=words))
+    def _say(self, task: e.Task) -> Outcome | None:
+        """Send an answer if it is still kept; what was sent."""
+        kept = self._answers.get(task)
+        if kept is None:
+            return None
+        try:
+            if isinstance(kept.outcome, Computed):
+                self._send_partial(task, kept, kept.outcome)
+                return kept.outcome
+        except Exception as error:
+            log.exception("the partial of %s can't be sent", task)
+            failed = failure_of(error)
+            self._answers.keep(task, failed)
+        else:
+            failed = kept.outcome
+        self._streams.send(failed_message(task, failed))
+        return failed
 
-    def _send_partial(self, task: s.Task, computed: Computed) -> None:
+    def _send_partial(self, task: e.Task, kept: Kept, computed: Computed) -> None:
+        if not self._executor.busy:
+            self._phases.switch(Doing.ENCODE)
         start = self._clock()
         encoded = encode(computed.partial)
         transfer_id = next(self._transfer_ids)
         bundle = bundle_of(encoded, transfer_id)
-        encode_s = self._clock() - start
-        queue_s = start - task.given_at - computed.load_s - computed.compute_s
+        frames = data_frames(transfer_id, encoded.buffers)
+        if self._chaos.corrupts_next():
+            if encoded.fits_inline:
+                bundle.inline.payload = damaged(bundle.inline.payload)
+            else:
+                frames = chain([damaged(next(frames))], frames)
         times = worker_pb2.TaskTimes(
-            queue_seconds=max(queue_s, 0.0),
+            queue_seconds=max(start - task.given_at - computed.load_s - computed.compute_s, 0.0),
             load_seconds=computed.load_s,
             compute_seconds=computed.compute_s,
-            encode_seconds=encode_s,
+            encode_seconds=self._clock() - start,
         )
-        partial = worker_pb2.Partial(task=_task_key(task), bundle=bundle, times=times, rows=computed.rows)
+        partial = worker_pb2.Partial(task=task_key(task), bundle=bundle, times=times, rows=computed.rows)
         self._streams.send(worker_pb2.WorkerMessage(partial=partial))
         if not encoded.fits_inline:
             # the coordinator grants credit once it wants the partial
-            frames = data_frames(transfer_id, encoded.buffers)
             self._streams.bulk.start(
                 Transfer(task.job, transfer_id, frames, n_frames(encoded.byte_length), credit=0)
             )
-        self.metrics.answered(queue_s, computed.load_s, computed.compute_s, encode_s, computed.rows)
+            kept.transfer_id = transfer_id
+
+    def _forget(self, command: c.Forget) -> None:
+        for task in command.tasks:
+            kept = self._answers.forget(task)
+            if kept is not None and kept.transfer_id and command.unsend:
+                self._streams.bulk.drop(kept.transfer_id)
 
     # ---- one conversation with the coordinator
 
-    async def _converse(self) -> None:
+    async def _converse(self, session: c.OpenSession) -> None:
         self._start_afresh()
         refused = False
         try:
             async with grpc.aio.insecure_channel(
                 self.settings.coordinator, options=CHANNEL_OPTIONS
             ) as channel:
-                detail = await self._speak(channel)
+                detail = await self._speak(channel, session)
         except grpc.aio.AioRpcError as error:
             refused = error.code() is grpc.StatusCode.FAILED_PRECONDITION
             detail = error.details() or str(error.code())
@@ -212,36 +290,44 @@ class WorkerRuntime:
         except Exception as error:  # whatever it is: a worker that does not hear of its session's end is lost
             log.exception("the session breaks off")
             detail = f"{type(error).__name__}: {error}"
-        self._handle(s.SessionEnded(detail, refused))
+        self._handle(e.SessionEnded(detail, refused))
 
     def _start_afresh(self) -> None:
         for job in self._work:
             self._executor.forget(job)
         self._work.clear()
         self._broadcasts.clear()
-        self._streams = Streams()
+        self._streams = Streams(self._written)
 
-    async def _speak(self, channel: grpc.aio.Channel) -> str:
-        call = channel.stream_stream(
+    async def _speak(self, channel: grpc.aio.Channel, session: c.OpenSession) -> str:
+        open_session = channel.stream_stream(
             "/gradloom.v1.WorkerService/Session",
             response_deserializer=worker_pb2.CoordinatorMessage.FromString,
-        )()
-        await call.write(worker_pb2.WorkerMessage(hello=self._hello()).SerializeToString())
-        welcome = await call.read()
-        if welcome is grpc.aio.EOF or welcome.WhichOneof("kind") != "welcome":
+        )
+        call = self._chaos.guard(open_session())
+        try:
+            async with asyncio.timeout(WELCOME_LIMIT_S):
+                await call.write(hello_message(self.settings, self.metrics_address, session))
+                message = await call.read()
+        except TimeoutError:
+            raise Unavailable(f"no Welcome within {WELCOME_LIMIT_S:g} s") from None
+        if message is grpc.aio.EOF or message.WhichOneof("kind") != "welcome":
             raise grpc.aio.AioRpcError(
                 await call.code(),
                 await call.initial_metadata(),
                 await call.trailing_metadata(),
                 await call.details(),
             )
-        self._handle(s.Welcomed())
-        log.info("joined %s as %s", self.settings.coordinator, welcome.welcome.worker)
-        self._on_welcome(welcome.welcome.worker)
-        bulk = channel.stream_stream("/gradloom.v1.WorkerService/Bulk")(
-            metadata=(("gradloom-session", welcome.welcome.session_token),)
-        )
-        return await self._pump(call, bulk, welcome.welcome.heartbeat_interval_seconds)
+        welcome = message.welcome
+        how = "resumed the session with" if welcome.resumed else "joined"
+        log.info("%s %s as %s", how, self.settings.coordinator, welcome.worker)
+        self._handle(e.Welcomed(welcome.session_token, welcome.resumed))
+        if self._session.phase is Phase.GONE:
+            return self.ended_because
+        self._on_welcome(welcome.worker)
+        open_bulk = channel.stream_stream("/gradloom.v1.WorkerService/Bulk")
+        bulk = self._chaos.guard(open_bulk(metadata=(("gradloom-session", welcome.session_token),)))
+        return await self._pump(call, bulk, welcome.heartbeat_interval_seconds)
 
     async def _pump(self, call: Call, bulk: Call, beat_s: float) -> str:
         streams = self._streams
@@ -282,6 +368,14 @@ class WorkerRuntime:
                     self._assign(message.assign_shards)
                 case "release":
                     self._release(message.release.job_id)
+                case "take_back":
+                    self._handle(e.TasksTakenBack(tasks_named(message.take_back.tasks)))
+                case "cancel":
+                    self._handle(e.TasksCancelled(tasks_named(message.cancel.tasks)))
+                case "drain":
+                    self._handle(e.DrainAsked(message.drain.reason or "an operator wants it to leave"))
+                case "inject":
+                    self._chaos.inject(fault_from_proto(message.inject))
                 case kind:
                     log.warning("the coordinator sent %s, which is not expected here", kind)
         return f"the coordinator ended the session: {await call.details() or 'no reason given'}"
@@ -298,7 +392,8 @@ class WorkerRuntime:
                 case FrameKind.REFUSAL:
                     self._streams.bulk.drop(frame.transfer_id)
                 case FrameKind.DATA:
-                    self._give(self._broadcasts.add(frame))
+                    if arrived := self._broadcasts.add(frame):
+                        self._handle(arrived)
                     consumed[frame.transfer_id] = consumed.get(frame.transfer_id, 0) + 1
                     if frame.last:
                         del consumed[frame.transfer_id]
@@ -310,22 +405,9 @@ class WorkerRuntime:
 
     # ---- messages
 
-    def _hello(self) -> worker_pb2.Hello:
-        return worker_pb2.Hello(
-            protocol_version=PROTOCOL_VERSION,
-            name=self.settings.name,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            cores=cpu_cores(),
-            memory_bytes=memory_bytes(),
-            version=__version__,
-            algorithms=versions(),
-            metrics_address=self.metrics_address,
-        )
-
     def _set_up(self, setup: worker_pb2.Setup) -> None:
         try:
-            self._work[setup.job_id] = _job_work(setup, self._work.get(setup.job_id))
+            self._work[setup.job_id] = job_work(setup, self._work.get(setup.job_id))
         except GradloomError as error:
             self._work[setup.job_id] = error.message
         except Exception as error:
@@ -338,58 +420,18 @@ class WorkerRuntime:
             work.plans.update({plan.index: shard_from_proto(plan) for plan in assign.shards})
 
     def _compute(self, compute: worker_pb2.Compute) -> None:
-        now = self._clock()
-        tasks = [
-            s.Task(compute.job_id, compute.round, Range(t.lo, t.hi), t.attempt, now) for t in compute.tasks
-        ]
+        job, round_number = compute.job_id, compute.round
         if compute.HasField("broadcast"):
-            ready = self._broadcasts.announce(compute.job_id, compute.round, compute.broadcast, tasks)
-        else:
-            ready = self._broadcasts.more_tasks(compute.job_id, compute.round, tasks)
-        self._give(ready)
-
-    def _give(self, tasks: list[s.Task]) -> None:
-        if tasks:
-            self._handle(s.TasksGiven(tuple(tasks)))
+            if not self._executor.busy:
+                self._phases.switch(Doing.DECODE)
+            self._broadcasts.announce(job, round_number, compute.broadcast)
+        is_here = self._broadcasts.message(job, round_number) is not None
+        if tasks := tasks_of(compute, self._clock()):
+            self._handle(e.TasksGiven(tasks, is_here))
 
     def _release(self, job: str) -> None:
-        self._handle(s.JobReleased(job))
+        self._handle(e.JobReleased(job))
         self._work.pop(job, None)
         self._broadcasts.forget(job)
         self._streams.bulk.drop_job(job)
         self._executor.forget(job)
-
-
-def _task_key(task: s.Task) -> worker_pb2.TaskKey:
-    return worker_pb2.TaskKey(
-        job_id=task.job, round=task.round, lo=task.range.lo, hi=task.range.hi, attempt=task.attempt
-    )
-
-
-def _sendable(text: str) -> str:
-    """The text with ? for what UTF-8 can't carry: halves of surrogate pairs, as names of files may hold them."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _job_work(setup: worker_pb2.Setup, before: JobWork | str | None) -> JobWork:
-    algorithm = build(setup.algorithm, setup.settings)
-    if algorithm.version != setup.algorithm_version:
-        raise VersionMismatch(
-            f"algorithm {setup.algorithm!r}: the coordinator has version {setup.algorithm_version}, "
-            f"this worker {algorithm.version}; install the same gradloom on both"
-        )
-    step = step_from_proto(setup.step)
-    source_key, preparation_key = (
-        part.SerializeToString(deterministic=True).hex() for part in (setup.source, setup.preparation)
-    )
-    return JobWork(
-        step=step,
-        algorithm=algorithm,
-        n_shards=setup.n_shards,
-        source_key=f"{source_key}/{setup.n_shards}",
-        preparation_key=preparation_key,
-        manifest=manifest_from_proto(setup.source, ()),
-        split=split_from_proto(setup.preparation),
-        preparation=preparation_from_proto(setup.preparation),
-        plans=before.plans if isinstance(before, JobWork) else {},
-    )

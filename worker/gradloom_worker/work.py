@@ -16,6 +16,7 @@ from gradloom.data.profile import profile_shard
 from gradloom.errors import GradloomError
 from gradloom.steps import Step, merge_of
 from gradloom.tensors import Array, Tensors
+from gradloom_worker.phases import Doing
 from gradloom_worker.shards import RAW, ShardStore
 
 
@@ -59,17 +60,23 @@ class JobWork:
         shards: Range,
         message: Tensors,
         store: ShardStore,
+        switch: Callable[[Doing], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Computed:
-        """The partial of a range, merged in canonical order. Raises DataError, NonFinite, whatever map raises."""
+        """The partial of a range, merged in canonical order; ``switch`` hears what is being done.
+
+        Raises DataError, NonFinite, whatever map raises.
+        """
         load_s = 0.0
         rows = 0
 
         def leaf(index: int) -> Tensors:
             nonlocal load_s, rows
+            switch(Doing.LOAD)
             before = clock()
             run, n_rows = self._load(index, store)
             load_s += clock() - before
+            switch(Doing.COMPUTE)
             rows += n_rows
             return run(message)
 

@@ -1,23 +1,18 @@
-"""Broadcasts and the tasks that wait for them, in whatever order the two streams bring them."""
+"""Broadcasts, in whatever order the two streams bring their parts."""
 
 import numpy as np
 import pytest
 
-from gradloom.canonical import Range
 from gradloom.errors import ChecksumMismatch, FrameRefused
 from gradloom.tensors import Tensors
 from gradloom.v1 import tensor_pb2
 from gradloom.wire.bundles import INLINE_BYTES, bundle_of, encode
 from gradloom.wire.frames import FRAME_BYTES, Frame, data_frames, parse_frame
 from gradloom_worker.broadcasts import Broadcasts
-from gradloom_worker.session import Task
+from gradloom_worker.events import MessageArrived
 
 BIG = FRAME_BYTES // 8 + 1
 """Numbers of a broadcast of two frames."""
-
-
-def task(lo: int, *, job: str = "job", round: int = 1) -> Task:  # noqa: A002
-    return Task(job, round, Range(lo, lo + 1), 1)
 
 
 def inline(value: float) -> tensor_pb2.Bundle:
@@ -38,22 +33,20 @@ def value_of(message: Tensors | None) -> float:
 
 def test_a_small_broadcast_is_there_with_its_announcement() -> None:
     broadcasts = Broadcasts()
-    assert broadcasts.announce("job", 1, inline(1.0), [task(0)]) == [task(0)]
+    broadcasts.announce("job", 1, inline(1.0))
     assert value_of(broadcasts.message("job", 1)) == 1.0
-    assert broadcasts.more_tasks("job", 1, [task(1)]) == [task(1)]
     assert broadcasts.message("job", 2) is None
     assert broadcasts.message("other", 1) is None
 
 
-def test_tasks_wait_for_the_frames_that_come_after_the_announcement() -> None:
+def test_the_last_of_the_frames_that_come_after_the_announcement_completes_it() -> None:
     broadcasts = Broadcasts()
     bundle, frames = big(1.0, 7)
     assert len(frames) == 2
-    assert broadcasts.announce("job", 1, bundle, [task(0)]) == []
-    assert broadcasts.add(frames[0]) == []
-    assert broadcasts.more_tasks("job", 1, [task(1), task(2)]) == []
+    broadcasts.announce("job", 1, bundle)
+    assert broadcasts.add(frames[0]) is None
     assert broadcasts.message("job", 1) is None
-    assert broadcasts.add(frames[1]) == [task(0), task(1), task(2)]
+    assert broadcasts.add(frames[1]) == MessageArrived("job", 1)
     assert value_of(broadcasts.message("job", 1)) == 1.0
 
 
@@ -61,15 +54,15 @@ def test_frames_may_come_before_the_announcement() -> None:
     broadcasts = Broadcasts()
     bundle, frames = big(1.0, 7)
     for frame in frames:
-        assert broadcasts.add(frame) == []
-    assert broadcasts.announce("job", 1, bundle, [task(0)]) == [task(0)]
+        assert broadcasts.add(frame) is None
+    broadcasts.announce("job", 1, bundle)
     assert value_of(broadcasts.message("job", 1)) == 1.0
 
 
 def test_a_newer_round_takes_the_place_of_an_older_one() -> None:
     broadcasts = Broadcasts()
-    broadcasts.announce("job", 1, inline(1.0), [])
-    broadcasts.announce("job", 2, inline(2.0), [])
+    broadcasts.announce("job", 1, inline(1.0))
+    broadcasts.announce("job", 2, inline(2.0))
     assert broadcasts.message("job", 1) is None
     assert value_of(broadcasts.message("job", 2)) == 2.0
 
@@ -77,24 +70,24 @@ def test_a_newer_round_takes_the_place_of_an_older_one() -> None:
 def test_late_frames_of_an_older_round_are_ignored() -> None:
     broadcasts = Broadcasts()
     (old, old_frames), (new, new_frames) = big(1.0, 7), big(2.0, 8)
-    broadcasts.announce("job", 1, old, [task(0)])
+    broadcasts.announce("job", 1, old)
     broadcasts.add(old_frames[0])
-    broadcasts.announce("job", 2, new, [task(0, round=2)])
-    assert broadcasts.add(old_frames[1]) == []
-    assert broadcasts.more_tasks("job", 1, [task(1)]) == [], "nobody waits for round 1 any more"
-    assert [broadcasts.add(frame) for frame in new_frames] == [[], [task(0, round=2)]]
+    broadcasts.announce("job", 2, new)
+    assert broadcasts.add(old_frames[1]) is None
+    assert broadcasts.message("job", 1) is None
+    assert [broadcasts.add(frame) for frame in new_frames] == [None, MessageArrived("job", 2)]
     assert value_of(broadcasts.message("job", 2)) == 2.0
 
 
 def test_broadcasts_of_several_jobs_do_not_mix() -> None:
     broadcasts = Broadcasts()
     (one, one_frames), (two, two_frames) = big(1.0, 7), big(2.0, 8)
-    broadcasts.announce("one", 1, one, [task(0, job="one")])
-    broadcasts.announce("two", 1, two, [task(0, job="two")])
-    assert broadcasts.add(two_frames[0]) == []
-    assert broadcasts.add(one_frames[0]) == []
-    assert broadcasts.add(two_frames[1]) == [task(0, job="two")]
-    assert broadcasts.add(one_frames[1]) == [task(0, job="one")]
+    broadcasts.announce("one", 1, one)
+    broadcasts.announce("two", 1, two)
+    assert broadcasts.add(two_frames[0]) is None
+    assert broadcasts.add(one_frames[0]) is None
+    assert broadcasts.add(two_frames[1]) == MessageArrived("two", 1)
+    assert broadcasts.add(one_frames[1]) == MessageArrived("one", 1)
     broadcasts.forget("one")
     assert broadcasts.message("one", 1) is None
     assert value_of(broadcasts.message("two", 1)) == 2.0
@@ -105,7 +98,7 @@ def test_buffers_are_used_again_but_never_under_somebodys_eyes() -> None:
     seen = []
     for number in range(1, 6):
         bundle, frames = big(float(number), number)
-        broadcasts.announce("job", number, bundle, [])
+        broadcasts.announce("job", number, bundle)
         for frame in frames:
             broadcasts.add(frame)
         seen.append(broadcasts.message("job", number))
@@ -116,7 +109,7 @@ def test_buffers_stay_from_round_to_round_and_go_with_the_last_job() -> None:
     broadcasts = Broadcasts()
     for number, job in enumerate(["one", "two", "one"], start=1):
         bundle, frames = big(float(number), number)
-        broadcasts.announce(job, number, bundle, [])
+        broadcasts.announce(job, number, bundle)
         assert len(broadcasts._pool) == min(number - 1, 2), "a newer round keeps the older one's buffer"
         for frame in frames:
             broadcasts.add(frame)
@@ -136,24 +129,24 @@ def test_buffers_go_with_the_session() -> None:
 def test_a_released_job_leaves_nothing_and_its_late_frames_are_ignored() -> None:
     broadcasts = Broadcasts()
     bundle, frames = big(1.0, 7)
-    broadcasts.announce("job", 1, bundle, [task(0)])
+    broadcasts.announce("job", 1, bundle)
     broadcasts.add(frames[0])
     broadcasts.forget("job")
-    assert broadcasts.add(frames[1]) == []
+    assert broadcasts.add(frames[1]) is None
     assert broadcasts.message("job", 1) is None
 
 
 def test_a_new_session_numbers_its_transfers_anew() -> None:
     broadcasts = Broadcasts()
     bundle, frames = big(1.0, 7)
-    broadcasts.announce("job", 1, bundle, [])
+    broadcasts.announce("job", 1, bundle)
     broadcasts.forget("job")
     broadcasts.add(big(9.0, 8)[1][0])
     broadcasts.clear()
-    assert broadcasts.announce("job", 1, bundle, [task(0)]) == []
-    assert [broadcasts.add(frame) for frame in frames] == [[], [task(0)]]
+    broadcasts.announce("job", 1, bundle)
+    assert [broadcasts.add(frame) for frame in frames] == [None, MessageArrived("job", 1)]
     again, again_frames = big(2.0, 8)
-    broadcasts.announce("other", 1, again, [])
+    broadcasts.announce("other", 1, again)
     for frame in again_frames:
         broadcasts.add(frame)
     assert value_of(broadcasts.message("other", 1)) == 2.0
@@ -164,7 +157,7 @@ def test_damage_is_refused() -> None:
     damaged = inline(1.0)
     damaged.inline.checksum += 1
     with pytest.raises(ChecksumMismatch):
-        broadcasts.announce("job", 1, damaged, [])
+        broadcasts.announce("job", 1, damaged)
     _, frames = big(1.0, 7)
     with pytest.raises(FrameRefused):
         broadcasts.add(frames[1])

@@ -1,6 +1,7 @@
 """A worker over real streams, opposite a coordinator that says and does what a test wants: nothing silences it."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -24,7 +25,9 @@ from gradloom.tensors import Tensors
 from gradloom.v1 import worker_pb2
 from gradloom.wire.bundles import bundle_of, encode
 from gradloom.wire.data import preparation_to_proto, shard_to_proto, source_to_proto
+from gradloom.wire.frames import credit_frame, parse_frame
 from gradloom.wire.steps import step_to_proto
+from gradloom_worker import messages
 from gradloom_worker import runtime as module
 from gradloom_worker.runtime import Streams, WorkerRuntime
 from gradloom_worker.session import STILL_COMPUTING, Backoff, Session
@@ -60,8 +63,13 @@ class Talk:
 class FakeCoordinator(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Welcomes whoever comes; each session is a ``Talk`` for the test."""
 
-    def __init__(self) -> None:
-        self.address = ""
+    def __init__(self, address: str = "") -> None:
+        self.address = address
+        self.bulk: Any = None
+        """The newest bulk stream."""
+        self.resumes = False
+        """Whether it knows the sessions that broke off."""
+        self.hellos: list[worker_pb2.Hello] = []
         self.all: list[Talk] = []
         self._new: asyncio.Queue[Talk] = asyncio.Queue()
 
@@ -77,16 +85,20 @@ class FakeCoordinator(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _session(self, _: Any, context: Any) -> None:
         talk = Talk(context, asyncio.get_running_loop().create_future())
         self.all.append(talk)
-        await talk.hear("hello")
-        await talk.say(welcome=worker_pb2.Welcome(worker="worker-1", heartbeat_interval_seconds=LIMIT_S))
+        self.hellos.append(await talk.hear("hello"))
+        resumed = self.resumes and bool(self.hellos[-1].resume_token)
+        welcome = worker_pb2.Welcome(
+            worker="worker-1", session_token="t", heartbeat_interval_seconds=LIMIT_S, resumed=resumed
+        )
+        await talk.say(welcome=welcome)
         self._new.put_nowait(talk)
         code, words = await talk.ended
         if code is not grpc.StatusCode.OK:
             await context.abort(code, words)
 
     async def _bulk(self, _: Any, context: Any) -> None:
-        while await context.read() is not grpc.aio.EOF:
-            pass
+        self.bulk = context
+        await self.all[-1].ended
 
 
 @pytest.fixture
@@ -105,16 +117,20 @@ async def worker_of(
     coordinator: FakeCoordinator,
     on_welcome: Callable[[str], None] = lambda _: None,
     give_up_after_s: float = LIMIT_S,
+    runtimes: list[WorkerRuntime] | None = None,
 ) -> AsyncIterator["asyncio.Task[int]"]:
     """A worker that connects again at once; what runs it, as a task."""
     settings = WorkerSettings(coordinator=coordinator.address, cache_bytes=1 << 20)
     runtime = WorkerRuntime(settings, on_welcome=on_welcome)
     runtime._session = Session(Backoff(base_s=0.0, give_up_after_s=give_up_after_s))
+    if runtimes is not None:
+        runtimes.append(runtime)
     running = asyncio.create_task(runtime.run())
     try:
         yield running
     finally:
-        runtime.leave("the test is over")
+        for _ in range(2):
+            runtime.leave("the test is over")
         for talk in coordinator.all:
             talk.end(grpc.StatusCode.OK, "")
         await running
@@ -136,7 +152,7 @@ def does(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_up(*things: Callable[[], Tensors]) -> None:
         algorithm = Doing(things=iter(things))
-        monkeypatch.setattr(module, "build", lambda name, settings: algorithm)
+        monkeypatch.setattr(messages, "build", lambda name, settings: algorithm)
 
     return set_up
 
@@ -187,7 +203,7 @@ async def test_whatever_breaks_a_session_the_worker_comes_back(coordinator: Fake
     async with worker_of(coordinator, on_welcome):
         await coordinator.session()
         await coordinator.session()
-    assert welcomes == ["worker-1", "worker-1"]
+    assert len(coordinator.hellos) == 2
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.CANCELLED, grpc.StatusCode.ABORTED, grpc.StatusCode.OK])
@@ -312,9 +328,12 @@ async def test_a_worker_whose_task_hangs_does_not_come_back_and_ends_with_3(
         await give_job(talk, tmp_path, tasks=1)
         await computing.wait()
         talk.end(grpc.StatusCode.ABORTED, "task 0 took too long")
+        again = await coordinator.session()
+        assert (await again.hear("goodbye")).reason == STILL_COMPUTING
+        again.end(grpc.StatusCode.OK, "")
         assert await running == 3
     may_end.set()
-    assert coordinator.all == [talk]
+    assert coordinator.all == [talk, again]
 
 
 @pytest.fixture
@@ -350,18 +369,166 @@ async def test_a_worker_comes_back_once_the_task_that_nobody_waits_for_has_ended
         await give_job(talk, tmp_path, tasks=1)
         await computing.wait()
         talk.end(grpc.StatusCode.ABORTED, "task 0 took too long")
+        refused = await coordinator.session()
+        assert (await refused.hear("goodbye")).reason == STILL_COMPUTING
+        refused.end(grpc.StatusCode.OK, "")
         async with asyncio.timeout(LIMIT_S):
             await put_off.wait()
-        assert coordinator.all == [talk]
+        assert coordinator.all == [talk, refused]
         may_end.set()
         again = await coordinator.session()
         await give_job(again, tmp_path, tasks=1)
         assert (await again.hear("partial")).task.lo == 0
 
 
+# ---- sessions that are resumed
+
+
+async def test_after_a_break_the_answers_are_said_again_and_what_is_computed_is_still_answered(
+    coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
+) -> None:
+    coordinator.resumes = True
+    computing, may_end = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def take_long() -> Tensors:
+        loop.call_soon_threadsafe(computing.set)
+        assert may_end.wait(LIMIT_S)
+        return one()
+
+    does(one, take_long)
+    async with worker_of(coordinator):
+        talk = await coordinator.session()
+        await give_job(talk, tmp_path, tasks=2)
+        first = await talk.hear("partial")
+        await computing.wait()
+        talk.end(grpc.StatusCode.UNAVAILABLE, "reset")
+        again = await coordinator.session()
+        hello = coordinator.hellos[1]
+        assert (hello.resume_token, hello.computing.lo) == ("t", 1)
+        repeated = await again.hear("partial")
+        assert (repeated.task, repeated.bundle) == (first.task, first.bundle)
+        may_end.set()
+        assert (await again.hear("partial")).task.lo == 1
+
+
+async def test_a_big_answer_is_offered_again_after_a_break(
+    coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
+) -> None:
+    coordinator.resumes = True
+    does(lambda: {"sum": np.ones(100_000)})
+    async with worker_of(coordinator):
+        talk = await coordinator.session()
+        await give_job(talk, tmp_path, tasks=1)
+        first = (await talk.hear("partial")).bundle
+        assert first.transfer_id
+        talk.end(grpc.StatusCode.UNAVAILABLE, "reset")
+        again = (await (await coordinator.session()).hear("partial")).bundle
+        assert again.transfer_id != first.transfer_id
+        assert again.byte_length == first.byte_length == 800_000
+
+
+async def test_a_cancelled_answer_is_neither_kept_nor_sent(
+    coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
+) -> None:
+    does(lambda: {"sum": np.ones(100_000)}, one)
+    runtimes: list[WorkerRuntime] = []
+    async with worker_of(coordinator, runtimes=runtimes):
+        talk = await coordinator.session()
+        await give_job(talk, tmp_path, tasks=1)
+        offered = await talk.hear("partial")
+        (runtime,) = runtimes
+        assert runtime._streams.bulk.pending
+        assert runtime._answers.nbytes == 800_000
+        await talk.say(cancel=worker_pb2.Cancel(tasks=[offered.task]))
+        await talk.say(take_back=worker_pb2.TakeBack(tasks=[offered.task]))
+        assert not (await talk.hear("given_up")).tasks, "it was answered, and no longer waits"
+        assert not runtime._streams.bulk._transfers
+        assert runtime._answers.nbytes == 0
+
+
+async def test_tasks_that_wait_are_given_up_when_they_are_asked_for(
+    coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
+) -> None:
+    computing, may_end = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def take_long() -> Tensors:
+        loop.call_soon_threadsafe(computing.set)
+        assert may_end.wait(LIMIT_S)
+        return one()
+
+    does(take_long, one)
+    async with worker_of(coordinator):
+        talk = await coordinator.session()
+        await give_job(talk, tmp_path, tasks=3)
+        await computing.wait()
+        keys = [worker_pb2.TaskKey(job_id=JOB, round=1, lo=i, hi=i + 1, attempt=1) for i in (0, 2)]
+        await talk.say(take_back=worker_pb2.TakeBack(tasks=keys))
+        assert [key.lo for key in (await talk.hear("given_up")).tasks] == [2]
+        may_end.set()
+        assert [(await talk.hear("partial")).task.lo for _ in range(2)] == [0, 1]
+
+
+async def test_a_coordinator_that_never_welcomes_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "WELCOME_LIMIT_S", 0.05)
+    connections: asyncio.Queue[None] = asyncio.Queue()
+
+    def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ends.append(writer)
+        connections.put_nowait(None)
+
+    open_ends: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with worker_of(FakeCoordinator(f"{host}:{port}")), asyncio.timeout(LIMIT_S):
+        for _ in range(2):
+            await connections.get()
+    assert "no Welcome within 0.05 s" in caplog.text
+    for writer in open_ends:
+        writer.close()
+    server.close()
+
+
+# ---- leaving
+
+
+async def test_a_worker_that_an_operator_drains_answers_gives_back_and_leaves(
+    coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
+) -> None:
+    computing, may_end = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def take_long() -> Tensors:
+        loop.call_soon_threadsafe(computing.set)
+        assert may_end.wait(LIMIT_S)
+        return {"sum": np.ones(100_000)}
+
+    does(take_long)
+    async with worker_of(coordinator) as running:
+        talk = await coordinator.session()
+        await give_job(talk, tmp_path, tasks=2)
+        await computing.wait()
+        await talk.say(drain=worker_pb2.Drain(reason="the machine is needed"))
+        assert (await talk.hear("draining")).reason == "the machine is needed"
+        assert [key.lo for key in (await talk.hear("given_up")).tasks] == [1]
+        may_end.set()
+        offered = (await talk.hear("partial")).bundle.transfer_id
+        assert not running.done(), "its answer is not written"
+        await coordinator.bulk.write(credit_frame(offered, 8))
+        frame = parse_frame(await coordinator.bulk.read())
+        assert (frame.transfer_id, frame.last) == (offered, True)
+        assert (await talk.hear("goodbye")).reason == "the machine is needed"
+        talk.end(grpc.StatusCode.OK, "")
+        async with asyncio.timeout(LIMIT_S):
+            assert await running == 0
+
+
 HUNG_WORKER = """
 import threading
-from gradloom_worker import __main__, runtime
+from gradloom_worker import __main__, messages
 
 class Hung:
     version = 1
@@ -371,16 +538,25 @@ class Hung:
         print("computing", flush=True)
         threading.Event().wait()
 
-runtime.build = lambda name, settings: Hung()
+messages.build = lambda name, settings: Hung()
 __main__.main()
 """
 
 
-async def test_sigterm_ends_a_worker_at_once_though_its_task_never_ends(
-    coordinator: FakeCoordinator, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "signals", "words"),
+    [
+        ((), 2, "SIGTERM"),
+        (("--drain-timeout-s", "0.2"), 1, "SIGTERM; not through after 0.2 s"),
+    ],
+    ids=["two signals", "the time is over"],
+)
+async def test_a_worker_whose_task_never_ends_can_be_made_to_leave(
+    coordinator: FakeCoordinator, tmp_path: Path, options: tuple[str, ...], signals: int, words: str
 ) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HUNG_WORKER, "--coordinator", coordinator.address, "--metrics-port", "-1"),
+        *options,
         stdout=asyncio.subprocess.PIPE,
         env={k: v for k, v in os.environ.items() if not k.startswith("GRADLOOM_")},
     )
@@ -391,10 +567,49 @@ async def test_sigterm_ends_a_worker_at_once_though_its_task_never_ends(
         async with asyncio.timeout(LIMIT_S):
             assert await process.stdout.readline() == b"computing\n"
             process.terminate()
-            assert (await talk.hear("goodbye")).reason == "SIGTERM"
+            await talk.hear("draining")
+            if signals == 2:
+                process.terminate()
+            assert (await talk.hear("goodbye")).reason == words
             talk.end(grpc.StatusCode.OK, "")
             assert await process.wait() == 0
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_a_worker_says_where_it_runs_and_what_it_offers(coordinator: FakeCoordinator) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gradloom_worker", "--coordinator", coordinator.address),
+        *("--metrics-port", "-1", "--node", "rack-7", "--label", "zone=a", "--label", "disk=ssd,gpu=no"),
+        "--announce",
+        stdout=asyncio.subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if not k.startswith("GRADLOOM_")},
+    )
+    assert process.stdout is not None
+    try:
+        talk = await coordinator.session()
+        (hello,) = coordinator.hellos
+        assert (hello.host, dict(hello.labels)) == ("rack-7", {"zone": "a", "disk": "ssd", "gpu": "no"})
+        assert json.loads(await process.stdout.readline()) == {"worker": "worker-1"}
+        process.terminate()
+        assert (await talk.hear("goodbye")).reason == "SIGTERM"
+        talk.end(grpc.StatusCode.OK, "")
+        async with asyncio.timeout(LIMIT_S):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("label", ["zone", "=a", "zone=a,disk"])
+async def test_a_label_that_is_none_is_refused(label: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gradloom_worker", "--label", label), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    wrong = label.rpartition(",")[2]
+    assert said.decode() == f"error: label: {wrong!r} is not allowed; it must be NAME=VALUE\n"
+    assert process.returncode == 2

@@ -1,0 +1,293 @@
+"""Which workers are here or may come back, and all that goes between each of them and the scheduler.
+
+A worker whose stream breaks is known until the scheduler forgets it: a Hello with its token resumes the session under
+the same name. Of two streams with one token the newer counts. A resumed link has been given nothing: setup, shards and
+broadcasts are sent anew as they are needed.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain, count
+
+from gradloom.errors import Conflict, JobFailed, NotFound, Overloaded, WireError
+from gradloom.faults import Fault
+from gradloom.jobs import RetryReason, WorkerView
+from gradloom.settings import CoordinatorSettings
+from gradloom.tensors import Tensors
+from gradloom.v1 import worker_pb2
+from gradloom.wire.faults import fault_to_proto
+from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
+from gradloom_coordinator import commands as c
+from gradloom_coordinator import events as e
+from gradloom_coordinator.links import WorkerLink
+from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.runs import JobRun
+from gradloom_coordinator.sending import send_tasks, task_key, task_ref
+from gradloom_coordinator.state import ClusterState
+from gradloom_coordinator.views import worker_view
+from gradloom_coordinator.wording import sentence_of
+
+log = logging.getLogger(__name__)
+
+MAX_NAME = 100
+
+WorkerCommand = (
+    c.SendTasks
+    | c.TakeBack
+    | c.CancelTasks
+    | c.DrainWorker
+    | c.ForgetWorker
+    | c.EndSession
+    | c.MergePartial
+    | c.AcceptOffer
+    | c.DropPartial
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A worker that is here, or may come back."""
+
+    worker: e.WorkerId
+    token: str
+    hello: worker_pb2.Hello
+
+
+class Attendance:
+    """The workers of one coordinator."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        state: ClusterState,
+        runs: Mapping[e.JobId, JobRun],
+        metrics: CoordinatorMetrics,
+        dispatch: Callable[[e.Event], None],
+    ) -> None:
+        self.links: dict[e.WorkerId, WorkerLink] = {}
+        """The workers that are here."""
+        self._known: dict[e.WorkerId, Record] = {}
+        self._settings = settings
+        self._state = state
+        self._runs = runs
+        self._metrics = metrics
+        self._dispatch = dispatch
+        self._arrived: dict[tuple[e.WorkerId, e.TaskRef], tuple[Tensors | None, float]] = {}
+
+    def views(self, now: float) -> list[WorkerView]:
+        """The workers as people see them, by name; those that may come back included."""
+        known = [record for _, record in sorted(self._known.items()) if record.worker in self._state.workers]
+        return [worker_view(record.worker, record.hello, self._state, now) for record in known]
+
+    # ---- coming and going
+
+    def join(self, hello: worker_pb2.Hello) -> WorkerLink:
+        """Welcome a worker: back into its session, or under a unique name. Raises Overloaded when all is full."""
+        record = self._with_token(hello.resume_token)
+        if record is not None and record.worker in self._state.workers:
+            return self._resume(record, hello)
+        self._forget_predecessor(hello)
+        if len(self._known) >= self._settings.max_workers:
+            raise Overloaded(f"the cluster holds {len(self._known)} workers, as many as it may")
+        link = self._open(Record(self._free_name(hello.name), uuid.uuid4().hex, hello), resumed=False)
+        log.info("worker %s joined from %s", link.worker, hello.host)
+        joined = e.WorkerJoined(
+            link.worker, hello.host, dict(hello.labels), max(plausible(hello.cores), 0.01), hello.memory_bytes
+        )
+        self._dispatch(joined)
+        return link
+
+    def _resume(self, record: Record, hello: worker_pb2.Hello) -> WorkerLink:
+        if older := self.links.get(record.worker):
+            self.leave(older, "its worker has resumed the session on a newer stream", goodbye=False)
+        link = self._open(Record(record.worker, record.token, hello), resumed=True)
+        log.info("worker %s is back", link.worker)
+        computing = task_ref(hello.computing) if hello.HasField("computing") else None
+        self._dispatch(e.WorkerResumed(link.worker, computing))
+        return link
+
+    def _open(self, record: Record, *, resumed: bool) -> WorkerLink:
+        link = WorkerLink(record.worker, record.token)
+        self._known[record.worker] = record
+        self.links[record.worker] = link
+        welcome = worker_pb2.Welcome(
+            worker=record.worker,
+            session_token=record.token,
+            heartbeat_interval_seconds=self._settings.heartbeat_interval_s,
+            resumed=resumed,
+        )
+        link.say(worker_pb2.CoordinatorMessage(welcome=welcome))
+        return link
+
+    def _forget_predecessor(self, hello: worker_pb2.Hello) -> None:
+        """A worker that was started anew on its host takes the name of the one that died there, at once."""
+        before = self._known.get(hello.name[:MAX_NAME])
+        if before is None or before.worker in self.links or before.hello.host != hello.host:
+            return
+        if before.hello.pid != hello.pid:
+            del self._known[before.worker]
+            self._dispatch(e.WorkerLeft(before.worker, "its process was started anew"))
+
+    def _free_name(self, wished: str) -> str:
+        wished = wished[:MAX_NAME] or "worker"
+        return next(n for n in chain([wished], (f"{wished}-{i}" for i in count(2))) if n not in self._known)
+
+    def leave(self, link: WorkerLink, detail: str, *, goodbye: bool) -> None:
+        """A worker's session is over, or broken and may be resumed."""
+        if self.links.get(link.worker) is not link:
+            return
+        del self.links[link.worker]
+        link.close(detail)
+        if goodbye:
+            del self._known[link.worker]
+            log.info("worker %s has left: %s", link.worker, detail)
+            self._dispatch(e.WorkerLeft(link.worker, detail))
+        else:
+            log.info("worker %s broke off: %s", link.worker, detail)
+            self._dispatch(e.StreamBroken(link.worker, detail))
+
+    def link_with_token(self, token: str) -> WorkerLink | None:
+        """The session that a bulk stream belongs to."""
+        record = self._with_token(token)
+        return self.links.get(record.worker) if record is not None else None
+
+    def _with_token(self, token: str) -> Record | None:
+        return next((record for record in self._known.values() if record.token == token), None)
+
+    # ---- what the scheduler wants
+
+    def execute(self, command: WorkerCommand) -> None:
+        """Carry out a command about a worker or its tasks. Raises JobFailed, or whatever goes wrong."""
+        match command:
+            case c.SendTasks():
+                self._send_tasks(command)
+            case c.TakeBack():
+                self._take_back(command)
+            case c.CancelTasks():
+                self._cancel(command)
+            case c.DrainWorker():
+                if link := self.links.get(command.worker):
+                    link.say(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain(reason=command.reason)))
+            case c.ForgetWorker():
+                self._known.pop(command.worker, None)
+            case c.EndSession():
+                self._known.pop(command.worker, None)
+                if ended := self.links.pop(command.worker, None):
+                    ended.close(command.reason)
+            case c.MergePartial():
+                self._merge(command)
+            case c.AcceptOffer():
+                self._accept_offer(command)
+            case c.DropPartial():
+                self._drop(command)
+
+    def _send_tasks(self, command: c.SendTasks) -> None:
+        link, run = self.links.get(command.worker), self._runs[command.job]
+        if link is not None and run.broadcast is not None:
+            send_tasks(link, run, command.tasks)
+
+    def _take_back(self, command: c.TakeBack) -> None:
+        if link := self.links.get(command.worker):
+            take_back = worker_pb2.TakeBack(tasks=map(task_key, command.tasks))
+            link.say(worker_pb2.CoordinatorMessage(take_back=take_back))
+
+    def _cancel(self, command: c.CancelTasks) -> None:
+        if link := self.links.get(command.worker):
+            link.refuse(command.tasks)
+            cancel = worker_pb2.Cancel(tasks=map(task_key, command.tasks))
+            link.say(worker_pb2.CoordinatorMessage(cancel=cancel))
+
+    def release(self, job: e.JobId) -> None:
+        """The job has ended: its workers forget it."""
+        for link in self.links.values():
+            if job in link.given:
+                link.release(job)
+
+    def inject(self, worker: e.WorkerId, fault: Fault) -> None:
+        """Have a worker do harm to itself. Raises NotFound, Conflict."""
+        record, link = self._known.get(worker), self.links.get(worker)
+        if record is None:
+            here = ", ".join(sorted(self.links)) or "none"
+            raise NotFound(f"worker: {worker!r} is not known; connected now: {here}")
+        if not record.hello.allow_chaos:
+            raise Conflict(
+                f"worker {worker} takes no faults; start it with --allow-chaos or GRADLOOM_ALLOW_CHAOS=1"
+            )
+        if link is None:
+            raise Conflict(f"worker {worker} is away; try again when it is back")
+        link.say(worker_pb2.CoordinatorMessage(inject=fault_to_proto(fault)))
+
+    # ---- answers
+
+    def arrived(
+        self, link: WorkerLink, task: e.TaskRef, partial: worker_pb2.Partial, tensors: Tensors | None
+    ) -> None:
+        """A partial is here with all its bytes; ``tensors`` is None if its frames were merged as they came."""
+        times = partial.times
+        spent = e.TaskTimes(
+            queue_s=plausible(times.queue_seconds),
+            load_s=plausible(times.load_seconds),
+            compute_s=plausible(times.compute_seconds),
+            encode_s=plausible(times.encode_seconds),
+        )
+        self._arrived[link.worker, task] = (tensors, spent.busy_s)
+        try:
+            self._dispatch(
+                e.PartialArrived(link.worker, task, partial.rows, spent, partial.bundle.byte_length)
+            )
+        finally:
+            self._arrived.pop((link.worker, task), None)
+
+    def given_up(self, link: WorkerLink, tasks: Iterable[worker_pb2.TaskKey]) -> None:
+        """A worker gave tasks back before it had started them."""
+        self._dispatch(e.TasksGivenUp(link.worker, tuple(map(task_ref, tasks))))
+
+    def damaged(self, link: WorkerLink, transfer_id: int, error: WireError) -> None:
+        """A big partial can't be what was computed: refuse the rest of it, and have it computed again."""
+        incoming = link.incoming.pop(transfer_id, None)
+        if incoming is not None:
+            link.bulk.control(refusal_frame(transfer_id))
+            self._dispatch(e.TaskFailed(link.worker, incoming.task, RetryReason.CHECKSUM, error.message))
+
+    def _merge(self, command: c.MergePartial) -> None:
+        tensors, busy_s = self._arrived.pop((command.worker, command.task))
+        run, job = self._runs[command.task.job], self._state.jobs[command.task.job]
+        assert run.collector is not None
+        assert run.training is not None
+        self._metrics.task_done(command.worker, job.id, job.rows_in(command.task.range), busy_s)
+        if tensors is None:
+            return
+        try:
+            run.collector.add(command.task.range, run.training.damped(tensors, command.staleness))
+        except Exception as error:
+            where = f"the sum of shards {command.task.range} does not fit the others"
+            raise JobFailed(f"{where}: {sentence_of(error)}") from error
+
+    def _accept_offer(self, command: c.AcceptOffer) -> None:
+        link, run = self.links[command.worker], self._runs[command.task.job]
+        assert run.collector is not None
+        for transfer_id, incoming in list(link.incoming.items()):
+            if incoming.task != command.task or incoming.upload is not None:
+                continue
+            try:
+                incoming.upload = run.collector.upload(command.task.range, incoming.partial.bundle)
+            except WireError as error:
+                self.damaged(link, transfer_id, error)
+            else:
+                link.bulk.control(credit_frame(transfer_id, INITIAL_CREDIT))
+
+    def _drop(self, command: c.DropPartial) -> None:
+        self._metrics.dropped(command.reason)
+        link, run = self.links.get(command.worker), self._runs.get(command.task.job)
+        if link is None:
+            return
+        link.refuse((command.task,))
+        if run is None or run.state.final:  # the worker was away when the job ended
+            link.release(command.task.job)
+
+
+def plausible(seconds: float) -> float:
+    """What a worker says that something took, if it can be true."""
+    return seconds if 0.0 <= seconds < 1e9 else 0.0

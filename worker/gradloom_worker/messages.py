@@ -1,0 +1,103 @@
+"""Between protobuf and the worker's own values: what is said to the coordinator, and what its words mean."""
+
+import os
+import socket
+from collections.abc import Iterable
+
+from gradloom import __version__
+from gradloom.algorithms import build, versions
+from gradloom.canonical import Range
+from gradloom.errors import VersionMismatch
+from gradloom.settings import WorkerSettings
+from gradloom.v1 import worker_pb2
+from gradloom.wire import PROTOCOL_VERSION
+from gradloom.wire.data import manifest_from_proto, preparation_from_proto, split_from_proto
+from gradloom.wire.steps import failure_to_proto, step_from_proto
+from gradloom_worker.commands import OpenSession
+from gradloom_worker.events import Task
+from gradloom_worker.executor import Failed
+from gradloom_worker.host import cpu_cores, memory_bytes
+from gradloom_worker.work import JobWork
+
+
+def hello_message(settings: WorkerSettings, metrics_address: str, session: OpenSession) -> bytes:
+    """The first words of a session."""
+    hello = worker_pb2.Hello(
+        protocol_version=PROTOCOL_VERSION,
+        name=settings.name,
+        host=settings.node or socket.gethostname(),
+        pid=os.getpid(),
+        cores=cpu_cores(),
+        memory_bytes=memory_bytes(),
+        version=__version__,
+        algorithms=versions(),
+        metrics_address=metrics_address,
+        resume_token=session.resume_token,
+        computing=task_key(session.computing) if session.computing else None,
+        labels=settings.labels,
+        allow_chaos=settings.allow_chaos,
+    )
+    return worker_pb2.WorkerMessage(hello=hello).SerializeToString()
+
+
+def failed_message(task: Task, failed: Failed) -> worker_pb2.WorkerMessage:
+    """A task that came to nothing."""
+    words = worker_pb2.TaskFailed(
+        task=task_key(task),
+        reason=failure_to_proto(failed.reason),
+        message=_sendable(failed.message),
+        detail=_sendable(failed.detail),
+    )
+    return worker_pb2.WorkerMessage(failed=words)
+
+
+def given_up_message(tasks: Iterable[Task]) -> worker_pb2.WorkerMessage:
+    """Tasks that are for others."""
+    return worker_pb2.WorkerMessage(given_up=worker_pb2.GivenUp(tasks=map(task_key, tasks)))
+
+
+def task_key(task: Task) -> worker_pb2.TaskKey:
+    """A task as the wire names it."""
+    return worker_pb2.TaskKey(
+        job_id=task.job, round=task.round, lo=task.range.lo, hi=task.range.hi, attempt=task.attempt
+    )
+
+
+def tasks_named(keys: Iterable[worker_pb2.TaskKey]) -> tuple[Task, ...]:
+    """Tasks that the wire names."""
+    return tuple(Task(key.job_id, key.round, Range(key.lo, key.hi), key.attempt) for key in keys)
+
+
+def tasks_of(compute: worker_pb2.Compute, now: float) -> tuple[Task, ...]:
+    """The tasks of a Compute that came now."""
+    ranges = compute.tasks
+    return tuple(Task(compute.job_id, compute.round, Range(t.lo, t.hi), t.attempt, now) for t in ranges)
+
+
+def job_work(setup: worker_pb2.Setup, before: JobWork | str | None) -> JobWork:
+    """What a job's tasks compute from here on. Raises VersionMismatch, InvalidInput."""
+    algorithm = build(setup.algorithm, setup.settings)
+    if algorithm.version != setup.algorithm_version:
+        raise VersionMismatch(
+            f"algorithm {setup.algorithm!r}: the coordinator has version {setup.algorithm_version}, "
+            f"this worker {algorithm.version}; install the same gradloom on both"
+        )
+    source_key, preparation_key = (
+        part.SerializeToString(deterministic=True).hex() for part in (setup.source, setup.preparation)
+    )
+    return JobWork(
+        step=step_from_proto(setup.step),
+        algorithm=algorithm,
+        n_shards=setup.n_shards,
+        source_key=f"{source_key}/{setup.n_shards}",
+        preparation_key=preparation_key,
+        manifest=manifest_from_proto(setup.source, ()),
+        split=split_from_proto(setup.preparation),
+        preparation=preparation_from_proto(setup.preparation),
+        plans=before.plans if isinstance(before, JobWork) else {},
+    )
+
+
+def _sendable(text: str) -> str:
+    """The text with ? for what UTF-8 can't carry: halves of surrogate pairs, as names of files may hold them."""
+    return text.encode("utf-8", "replace").decode()
