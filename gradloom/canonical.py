@@ -143,6 +143,22 @@ class CanonicalSum(Generic[T]):
         assert self.complete, f"{len(self._held)} nodes are still apart"
         return self._held[Range(0, self._n_shards)]
 
+    def total_so_far(self) -> T:
+        """What has been counted, merged over the same tree with the missing nodes left out; at least one is there."""
+        total = self._under(Range(0, self._n_shards))
+        assert total is not None, "nothing has been counted"
+        return total
+
+    def _under(self, node: Range) -> T | None:
+        if node in self._held:
+            return self._held[node]
+        if self._counted.find(1, node.lo, node.hi) < 0:
+            return None
+        left, right = (self._under(child) for child in node.children())
+        if left is None or right is None:
+            return right if left is None else left
+        return self._merge(left, right)
+
 
 @lru_cache(maxsize=65_536)
 def _trail(node: Range, n_shards: int) -> tuple[tuple[Range, Range], ...]:

@@ -13,6 +13,7 @@ class JobState(StrEnum):
     QUEUED = "queued"
     PLANNING = "planning"
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -29,6 +30,15 @@ class WorkerState(StrEnum):
     IDLE = "idle"
     BUSY = "busy"
     SUSPECT = "suspect"
+    """No heartbeat for a while: gets no new work."""
+    AWAY = "away"
+    """Its stream broke; it may come back within the grace time."""
+    DRAINING = "draining"
+    """Finishes what it has and leaves."""
+    EXCLUDED = "excluded"
+    """Failed too often: gets no work for a while."""
+    PROBING = "probing"
+    """Was excluded: one task decides whether it is let back in."""
 
 
 class RetryReason(StrEnum):
@@ -158,6 +168,13 @@ class WorkerView:
     rows_per_second: float
     connected_s: float
     metrics_address: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    slowdown_ratio: float = 0.0
+    """Its time per row against the median of the others; 1 = like them, 0 = not measured yet."""
+    straggler: str = ""
+    """Why it is a straggler, in words; empty = it is none."""
+    reason: str = ""
+    """Why it is in its state, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
 """What a person asks for: a job and its data, checked before any work is spent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradloom.errors import InvalidInput
+from gradloom.synchrony import SynchronyKind, parse_synchrony
 
 MAX_HELD_OUT_FRACTION = 0.9
 MAX_SHARDS = 1_000_000
 MAX_SEED = 2**63 - 1
+MAX_SHARE_WEIGHT = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,28 @@ class JobSpec:
     seed: int = 0
     placement: str = ""
     """Placement policy; empty = the coordinator's default."""
+    synchrony: str = ""
+    """When a round is over; empty = synchronous."""
+    share_weight: float = 1.0
+    """Its share of the workers beside other jobs."""
+    required_labels: Mapping[str, str] = field(default_factory=dict)
+    """Only workers with all of these labels compute for it."""
+    speculation: str = "on"
+    """Copies of tasks that take too long: ``on`` or ``off``."""
+
+
+def with_local_steps(spec: JobSpec) -> JobSpec:
+    """``synchrony`` ``local:H`` as the setting that it stands for. Raises InvalidInput if both are given."""
+    synchrony = parse_synchrony(spec.synchrony)
+    if synchrony.kind is not SynchronyKind.LOCAL:
+        return spec
+    steps = str(synchrony.number)
+    if spec.settings.get("local_steps", steps) != steps:
+        raise InvalidInput(
+            "synchrony",
+            f"{spec.synchrony} and local_steps={spec.settings['local_steps']} contradict each other",
+        )
+    return replace(spec, settings=dict(sorted({**spec.settings, "local_steps": steps}.items())))
 
 
 def check_spec(spec: JobSpec) -> None:
@@ -52,5 +76,12 @@ def check_spec(spec: JobSpec) -> None:
         )
     if not 0 <= spec.seed <= MAX_SEED:
         raise InvalidInput("seed", f"{spec.seed} is not allowed; it must lie in [0, {MAX_SEED}]")
+    parse_synchrony(spec.synchrony)
+    if not 0.0 < spec.share_weight <= MAX_SHARE_WEIGHT:
+        raise InvalidInput(
+            "share_weight", f"{spec.share_weight} is not allowed; it must lie in (0, {MAX_SHARE_WEIGHT:g}]"
+        )
+    if spec.speculation not in ("on", "off"):
+        raise InvalidInput("speculation", f"{spec.speculation!r} is not allowed; it must be on or off")
     if not 0 <= spec.data.shards <= MAX_SHARDS:
         raise InvalidInput("shards", f"{spec.data.shards} is not allowed; it must lie in [0, {MAX_SHARDS}]")

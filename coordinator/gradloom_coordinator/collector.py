@@ -24,11 +24,16 @@ Chunk = NDArray[np.float64]
 
 
 class Collector:
-    """The sum of one round on its way."""
+    """The sum of one round on its way.
 
-    def __init__(self, n_shards: int, merge: Merge) -> None:
+    ``all_count``: every shard will be counted. Where some may miss, big partials are merged as a whole, so that
+    all of their frames count or none.
+    """
+
+    def __init__(self, n_shards: int, merge: Merge, *, all_count: bool = True) -> None:
         self._n_shards = n_shards
         self._merge = merge
+        self._all_count = all_count
         self._whole: CanonicalSum[Tensors] = CanonicalSum(n_shards, merge)
         self._chunked: ChunkedSum | None = None
         self.partial_bytes = 0
@@ -44,14 +49,16 @@ class Collector:
         """Where the frames of a big partial go. Raises FrameRefused for an announcement that can't be true."""
         _check_size(bundle)
         self.partial_bytes = bundle.byte_length
-        if self._merge is not sum_tensors or not all_float64(bundle.tensors):
+        if not self._all_count or self._merge is not sum_tensors or not all_float64(bundle.tensors):
             return WholeUpload(bundle)
         if self._chunked is None:
             self._chunked = ChunkedSum(self._n_shards, bundle)
         return ChunkedUpload(node, self._chunked, bundle)
 
     def total(self) -> Tensors:
-        """The sum over all shards; only once every one has been counted."""
+        """The sum over all shards once every one has been counted; or over those that were, where some may miss."""
+        if not self._all_count:
+            return self._whole.total_so_far()
         return self._chunked.total() if self._chunked is not None else self._whole.total()
 
 

@@ -1,6 +1,7 @@
 """What the scheduler wants done. Frozen values; the runtime carries them out, in order."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gradloom.canonical import Range
 from gradloom.jobs import JobState, RetryReason
@@ -21,9 +22,8 @@ class StartRounds:
     job: JobId
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOrder:
-    """A range to compute, and which try it is."""
+class TaskOrder(NamedTuple):
+    """A range to compute, and which try it is. A tuple, because one is made for each task of each round."""
 
     range: Range
     attempt: int
@@ -41,6 +41,46 @@ class SendTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Have a worker give up these tasks unless it has started them; it answers with TasksGivenUp."""
+
+    worker: WorkerId
+    tasks: tuple[TaskRef, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTasks:
+    """Tell a worker that nobody needs these tasks any more."""
+
+    worker: WorkerId
+    tasks: tuple[TaskRef, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWorker:
+    """Have a worker finish what it computes and leave."""
+
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWorker:
+    """A worker whose stream broke did not come back within the grace time: its session can't go on any more."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Raise Tick at this time (or at any earlier one), besides the usual ones."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptOffer:
     """Grant credit: the partial is wanted."""
 
@@ -54,6 +94,8 @@ class MergePartial:
 
     worker: WorkerId
     task: TaskRef
+    staleness: int = 0
+    """Updates since the parameters that it was computed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +109,12 @@ class DropPartial:
 
 @dataclass(frozen=True, slots=True)
 class CloseRound:
-    """Every shard has been counted once: update, then answer with RoundReady, JobFinished or JobBroken."""
+    """The round is over: update, then answer with RoundReady, JobFinished or JobBroken."""
 
     job: JobId
     round: int
+    missing_shards: int = 0
+    """That were not counted: none in synchronous rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +165,11 @@ Command = (
     StartPlanning
     | StartRounds
     | SendTasks
+    | TakeBack
+    | CancelTasks
+    | DrainWorker
+    | ForgetWorker
+    | WakeAt
     | AcceptOffer
     | MergePartial
     | DropPartial

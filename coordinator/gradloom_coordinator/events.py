@@ -1,13 +1,25 @@
 """What the scheduler is told. Frozen values; the runtime makes them from what really happened."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gradloom.canonical import Range
 from gradloom.jobs import RetryReason
+from gradloom.steps import Step
+from gradloom.synchrony import SYNCHRONOUS, Synchrony
 
 WorkerId = str
 JobId = str
+
+
+class TaskRef(NamedTuple):
+    """Names one try at one task. A tuple, because it is looked up several times for each answer."""
+
+    job: JobId
+    round: int
+    range: Range
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +27,44 @@ class WorkerJoined:
     """A worker said Hello and was welcomed."""
 
     worker: WorkerId
+    host: str = ""
+    """Workers of one host are slow and die together; empty = a host of its own."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cores: float = 1.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResumed:
+    """A worker whose stream had broken goes on with its session; what it had cached is still there."""
+
+    worker: WorkerId
+    computing: TaskRef | None = None
+    """What it has been computing all the while."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """An operator wants a worker to leave."""
+
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDraining:
+    """A worker is about to leave: it starts nothing more, and says Goodbye when it has finished what it computes."""
+
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TasksGivenUp:
+    """A worker gave these tasks back before it had started them: the answer to TakeBack, or because it drains."""
+
+    worker: WorkerId
+    tasks: tuple[TaskRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +96,12 @@ class JobSubmitted:
 
     job: JobId
     placement: str
+    algorithm: str = ""
+    share_weight: float = 1.0
+    """Its share of the workers beside other jobs."""
+    required_labels: Mapping[str, str] = field(default_factory=dict)
+    speculation: bool = True
+    synchrony: Synchrony = SYNCHRONOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +118,34 @@ class RoundReady:
 
     job: JobId
     round: int
+    step: Step = Step.TRAIN
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged:
+    """A person changed how a job is scheduled, from the next round on; None = as it was."""
+
+    job: JobId
+    placement: str | None = None
+    synchrony: Synchrony | None = None
+    speculation: bool | None = None
+    share_weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """The job is to stand still after the round that is open."""
+
+    job: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """A job that was paused is to go on."""
+
+    job: JobId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +179,6 @@ class CancelRequested:
     reason: str
 
 
-class TaskRef(NamedTuple):
-    """Names one try at one task. A tuple, because it is looked up several times for each answer."""
-
-    job: JobId
-    round: int
-    range: Range
-    attempt: int
-
-
 @dataclass(frozen=True, slots=True)
 class PartialOffered:
     """A worker announced a big partial and waits to hear whether it is wanted."""
@@ -113,16 +188,32 @@ class PartialOffered:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskTimes:
+    """Where the time of one task went, as its worker says; seconds."""
+
+    queue_s: float = 0.0
+    """Between its arrival at the worker and its start."""
+    load_s: float = 0.0
+    compute_s: float = 0.0
+    """Of the computing alone: what the worker's speed is measured by."""
+    encode_s: float = 0.0
+
+    @property
+    def busy_s(self) -> float:
+        """All of it but the queue."""
+        return self.load_s + self.compute_s + self.encode_s
+
+
+@dataclass(frozen=True, slots=True)
 class PartialArrived:
     """All bytes of a partial are here."""
 
     worker: WorkerId
     task: TaskRef
     rows: int
-    compute_s: float
-    """Of the computing alone: what the worker's speed is measured by."""
-    busy_s: float
-    """Loading, computing and encoding."""
+    times: TaskTimes
+    byte_length: int = 0
+    """Of the partial's arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +240,10 @@ class Tick:
 
 Event = (
     WorkerJoined
+    | WorkerResumed
+    | DrainRequested
+    | WorkerDraining
+    | TasksGivenUp
     | WorkerLeft
     | StreamBroken
     | HeartbeatReceived
@@ -159,6 +254,9 @@ Event = (
     | JobBroken
     | JobForgotten
     | CancelRequested
+    | JobChanged
+    | PauseRequested
+    | ResumeRequested
     | PartialOffered
     | PartialArrived
     | TaskFailed

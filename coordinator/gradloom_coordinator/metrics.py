@@ -11,13 +11,16 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gradloom.jobs import JobState, RetryReason, RoundCompleted, WorkerState
+from gradloom_coordinator.blame import Cause
 from gradloom_coordinator.rounds import Refusal
 from gradloom_coordinator.runs import JobRun
-from gradloom_coordinator.state import ClusterState
+from gradloom_coordinator.state import ClusterState, Job
 
 ROUND_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+WRITE_BUCKETS_S = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 DROP_LABELS = {
     Refusal.LATE: "late",
+    Refusal.STALE: "stale",
     Refusal.DUPLICATE: "duplicate",
     Refusal.UNKNOWN_JOB: "job_over",
     Refusal.FOREIGN: "foreign",
@@ -32,13 +35,20 @@ class Series:
         self._family = kind(name, help_, labels, **options)
         self._names = labels
         self._children: dict[tuple[str, ...], Any] = {}
+        self._totals: dict[tuple[str, ...], float] = {}
 
     def of(self, *labels: str) -> Any:
         """The series with these label values; it begins at 0."""
         child = self._children.get(labels)
         if child is None:
-            child = self._children[labels] = self._family.labels(*labels)
+            child = self._children[labels] = self._family.labels(*labels) if labels else self._family
         return child
+
+    def reach(self, total: float, *labels: str) -> None:
+        """Let a counter follow a total that somebody else keeps; a total that has shrunk is a new one's."""
+        known = self._totals.get(labels, 0.0)
+        self.of(*labels).inc(total - known if total >= known else total)
+        self._totals[labels] = total
 
     def forget(self, label: str, value: str) -> None:
         """Remove the series in which ``label`` is ``value``."""
@@ -47,6 +57,7 @@ class Series:
         ]:
             self._family.remove(*labels)
             del self._children[labels]
+            self._totals.pop(labels, None)
 
 
 class CoordinatorMetrics:
@@ -77,6 +88,27 @@ class CoordinatorMetrics:
         self._round_seconds = histogram(
             "round_seconds", "Duration of a round of training.", "job_id", buckets=ROUND_BUCKETS_S
         )
+        self._checkpoint_seconds = histogram(
+            "checkpoint_seconds", "Time to write a checkpoint.", buckets=WRITE_BUCKETS_S
+        )
+        self._checkpoint_bytes = gauge("checkpoint_bytes", "Size of the last checkpoint.")
+        self._checkpoint_age = gauge("checkpoint_age_seconds", "Age of a job's newest checkpoint.", "job_id")
+        self._checkpoints = counter("checkpoints", "Checkpoints by how they went.", "result")
+        self._store_seconds = histogram(
+            "store_write_seconds", "Time of a transaction of the database.", buckets=WRITE_BUCKETS_S
+        )
+        self._restarts = counter("coordinator_restarts", "Starts of the coordinator after its first one.")
+        self._slowdown = gauge(
+            "worker_slowdown_ratio", "Time per row against the median of all; 0 = unknown.", "worker"
+        )
+        self._straggler = gauge("worker_straggler", "1 if slow in the last round.", "worker", "cause")
+        self._copies = counter("speculative_tasks", "Copies of late tasks.", "job_id", "result")
+        self._saved = counter("speculative_saved_seconds", "What copies have saved, at least.", "job_id")
+        self._wasted = counter("speculative_wasted_seconds", "What was computed twice.", "job_id")
+        self._steals = counter(
+            "steals", "Tasks taken over: from a queue, or given up by a worker.", "job_id", "result"
+        )
+        self._moved = counter("rebalanced_shards", "Shards that changed their owner.", "job_id")
         self._known_workers: set[str] = set()
         self._preset()
 
@@ -93,6 +125,10 @@ class CoordinatorMetrics:
             self._jobs.of(job_state)
         for label in DROP_LABELS.values():
             self._dropped.of(label)
+        for result in ("written", "failed", "unusable"):
+            self._checkpoints.of(result)
+        for family in (self._checkpoint_seconds, self._checkpoint_bytes, self._store_seconds, self._restarts):
+            family.of()
 
     def job_started(self, job_id: str) -> None:
         """A job's own series begin at 0."""
@@ -125,10 +161,41 @@ class CoordinatorMetrics:
             if loss is not None:
                 self._loss.of(job_id, split).set(loss)
 
+    def checkpoint_written(self, seconds: float, byte_length: int) -> None:
+        """A checkpoint is complete."""
+        self._checkpoint_seconds.of().observe(seconds)
+        self._checkpoint_bytes.of().set(byte_length)
+        self.checkpoint_done("written")
+
+    def checkpoint_done(self, result: str) -> None:
+        """One was ``written``, ``failed`` to be, or was found ``unusable``."""
+        self._checkpoints.of(result).inc()
+
+    def checkpoint_is_old(self, job_id: str, seconds: float) -> None:
+        """The age of a job's newest checkpoint."""
+        self._checkpoint_age.of(job_id).set(seconds)
+
+    def store_wrote(self, seconds: float) -> None:
+        """A transaction is durable."""
+        self._store_seconds.of().observe(seconds)
+
+    def started_again(self, times: int) -> None:
+        """How often the coordinator has started after its first time."""
+        self._restarts.of().inc(times)
+
     def forget_job(self, job_id: str) -> None:
         """The job's record is not kept any longer, nor are its series."""
         for family in self._families:
             family.forget("job_id", job_id)
+
+    def _observe_scheduling(self, job: Job) -> None:
+        for result in ("launched", "won", "lost", "cancelled"):
+            self._copies.reach(getattr(job.copies, result), job.id, result)
+        self._saved.reach(job.copies.saved_s, job.id)
+        self._wasted.reach(job.copies.wasted_s, job.id)
+        self._steals.reach(job.counts.helped, job.id, "helped")
+        self._steals.reach(job.counts.stolen, job.id, "given_up")
+        self._moved.reach(job.counts.moved_shards, job.id)
 
     def observe(self, state: ClusterState, runs: Mapping[str, JobRun], now: float) -> None:
         """Set the gauges from what the scheduler knows."""
@@ -142,6 +209,11 @@ class CoordinatorMetrics:
             self._inflight.of(worker.id).set(len(worker.tasks))
             self._throughput.of(worker.id).set(worker.rows_per_second)
             self._busy.of(worker.id)
+            self._slowdown.of(worker.id).set(worker.slowdown_ratio)
+            for cause in Cause:
+                self._straggler.of(worker.id, cause).set(worker.straggler.startswith(cause))
+        for job in state.running():
+            self._observe_scheduling(job)
         for gone in self._known_workers - set(state.workers):
             for family in self._families:
                 family.forget("worker", gone)

@@ -6,7 +6,7 @@ from zlib import crc32
 from gradloom.jobs import RetryReason
 from gradloom_coordinator.events import TaskRef, WorkerId
 from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.rounds import Round
+from gradloom_coordinator.rounds import Chunk
 
 NO_USE_TRYING_AGAIN = frozenset({RetryReason.BAD_DATA, RetryReason.SHARD_CHANGED})
 LOST_WORKER = frozenset({RetryReason.WORKER_LOST, RetryReason.HEARTBEAT_TIMEOUT, RetryReason.STREAM_RESET})
@@ -32,25 +32,27 @@ class Verdict:
     job_fails_because: str
     """Empty = they are tried again."""
     backoff_s: float = 0.0
-    avoid: frozenset[WorkerId] = frozenset()
 
 
-def judge(limits: Limits, round_: Round, failure: Failure) -> Verdict:
-    """Note the failure in the round's ledger and decide."""
+def judge(limits: Limits, chunk: Chunk, failure: Failure) -> Verdict:
+    """Note the failure on the chunk and decide."""
     task, reason = failure.task, failure.reason
     if reason in NO_USE_TRYING_AGAIN:
         return Verdict(failure.detail)
     where = f"shards {task.range} ({failure.rows} rows)"
-    if failure.worker_died and round_.died_on(task.range, failure.worker) >= limits.max_deaths:
-        deaths = f"{limits.max_deaths} workers were lost while they computed {where}"
-        return Verdict(f"{deaths}; the last was {failure.worker}: {failure.detail}")
+    if failure.worker_died:
+        chunk.died |= {failure.worker}
+        if len(chunk.died) >= limits.max_deaths:
+            deaths = f"{limits.max_deaths} workers were lost while they computed {where}"
+            return Verdict(f"quarantined: {deaths}; the last was {failure.worker}: {failure.detail}")
     if reason in LOST_WORKER:
-        return Verdict("", avoid=round_.avoid(task.range))
-    failures = round_.failed(task.range, failure.worker)
-    if failures >= limits.max_attempts:
+        return Verdict("")
+    chunk.failures += 1
+    chunk.avoid |= {failure.worker}
+    if chunk.failures >= limits.max_attempts:
         last = f"the last time on worker {failure.worker} ({reason}): {failure.detail}"
-        return Verdict(f"{where} failed {failures} times; {last}")
-    return Verdict("", backoff_s(limits, task, failures), round_.avoid(task.range))
+        return Verdict(f"{where} failed {chunk.failures} times; {last}")
+    return Verdict("", backoff_s(limits, task, chunk.failures))
 
 
 def backoff_s(limits: Limits, task: TaskRef, failures: int) -> float:

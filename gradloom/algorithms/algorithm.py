@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gradloom.data.shard import Rows, Shard
 from gradloom.models import Model
+from gradloom.saved import Saved
 from gradloom.schema import Schema
 from gradloom.tensors import Tensors
 
@@ -97,6 +98,23 @@ class Algorithm(Protocol[S]):
 
     def update(self, state: S, total: Tensors) -> S:
         """The next state from the sum over all shards."""
+        ...
+
+    @property
+    def takes_part_sums(self) -> bool:
+        """Whether ``update`` makes sense of a sum over some of the shards, as relaxed synchrony gives it."""
+        ...
+
+    def damped(self, partial: Tensors, factor: float) -> Tensors:
+        """A partial that was computed with old parameters, with less weight in the next step."""
+        ...
+
+    def save(self, state: S) -> Saved:
+        """The state taken apart for a checkpoint, its schema left out."""
+        ...
+
+    def restore(self, schema: Schema, saved: Saved) -> S:
+        """The state that was saved: the rest of the run has the same bits. Raises ValueError if it is none."""
         ...
 
     def done(self, state: S) -> str | None:

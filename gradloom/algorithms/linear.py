@@ -9,19 +9,23 @@ of its rows. Nothing here loops over rows.
 
 from dataclasses import dataclass, replace
 from math import inf, isfinite, prod
+from sys import float_info
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.algorithms.algorithm import Needs, Progress, Task
 from gradloom.algorithms.linear_settings import ClassifierSettings, LinearSettings
+from gradloom.algorithms.local_steps import Batch, averaged, moments_of, walk
 from gradloom.data.preparation import aligned_empty
 from gradloom.data.shard import Rows, Shard
 from gradloom.errors import InvalidInput, JobFailed
 from gradloom.models import Model, probabilities
 from gradloom.objectives import Objective
 from gradloom.optimizers import Adam, AnyOptimizer, GradientDescent, Lbfgs, Momentum, OptimizerState
+from gradloom.optimizers.first_order import FirstOrderState
 from gradloom.rng import shuffled_rows
+from gradloom.saved import Saved, restore_value, save_value
 from gradloom.schema import Schema
 from gradloom.scores import classification_scores, classification_sums, regression_scores, regression_sums
 from gradloom.tensors import Tensors, sum_tensors
@@ -76,7 +80,7 @@ class LinearModel:
                 schema.target, f"has {schema.n_classes} classes, which {self.name} can't learn"
             )
         size = schema.n_features * self._outputs(schema) + self._outputs(schema) * self.settings.fit_intercept
-        return LinearState(schema, self._optimizer(schema).init(np.zeros(size)))
+        return LinearState(schema, self._optimizer(schema.n_features).init(np.zeros(size)))
 
     def broadcast(self, state: LinearState) -> Tensors:
         """coefficients (d,) or (d, K), intercept () or (K,) float64; round, seed () int64."""
@@ -86,6 +90,11 @@ class LinearModel:
             "intercept": intercept,
             "round": np.asarray(state.round, dtype=np.int64),
             "seed": np.asarray(state.schema.preparation.split.seed, dtype=np.int64),
+            **(
+                moments_of(state.optimizer)
+                if isinstance(state.optimizer, FirstOrderState) and self._walks
+                else {}
+            ),
         }
 
     def map(self, shard: Shard, message: Tensors) -> Tensors:
@@ -95,29 +104,56 @@ class LinearModel:
         round's batch of them; validation_loss, validation_weight () over the validation rows.
         """
         w, b = message["coefficients"], message["intercept"]
-        train, held = self._batch(shard, int(message["round"]), int(message["seed"])), shard.validation
-        sums = self.objective.sums(train.X, train.y, train.weight, w, b)
+        held = shard.validation
         validation_loss, validation_weight = self.objective.loss(held.X, held.y, held.weight, w, b)
+        validation = {
+            "validation_loss": np.asarray(validation_loss),
+            "validation_weight": np.asarray(validation_weight),
+        }
+        if self._walks:
+            return {**self._walk(shard, message), **validation}
+        train = self._batch(shard, int(message["round"]), int(message["seed"]))
+        sums = self.objective.sums(train.X, train.y, train.weight, w, b)
         return {
             "loss": np.asarray(sums.loss),
             "weight": np.asarray(sums.weight),
             "rows": np.asarray(float(len(train))),
             "gradient": sums.coefficients,
             "intercept_gradient": sums.intercept,
-            "validation_loss": np.asarray(validation_loss),
-            "validation_weight": np.asarray(validation_weight),
+            **validation,
         }
 
     merge = staticmethod(sum_tensors)
 
     def update(self, state: LinearState, total: Tensors) -> LinearState:
         """One evaluation goes into the optimizer. Raises JobFailed if it is not finite: the training diverged."""
-        loss, gradient = self._penalised(state, total)
-        optimizer = self._optimizer(state.schema)
-        stepped = optimizer.update(state.optimizer, loss, gradient)
+        if self._walks:
+            loss, stepped = self._averaged(state, total)
+        else:
+            loss, gradient = self._penalised(state, total)
+            stepped = self._optimizer(state.schema.n_features).update(state.optimizer, loss, gradient)
         first = stepped.gradient_norm if state.round == 0 else state.first_gradient_norm
         after = replace(state, optimizer=stepped, round=state.round + 1, loss=loss, first_gradient_norm=first)
         return self._validated(after, state.optimizer.point, total)
+
+    @property
+    def takes_part_sums(self) -> bool:
+        """Steps along the gradient do; a line search compares losses, which must be of the same rows."""
+        return self.settings.optimizer != "lbfgs" and not self._walks
+
+    def damped(self, partial: Tensors, factor: float) -> Tensors:
+        """The gradient shrinks, what was seen (loss, weight, rows) does not: so the step is the shorter one."""
+        names = ("gradient", "intercept_gradient")
+        return {**partial, **{name: partial[name] * factor for name in names}}
+
+    def save(self, state: LinearState) -> Saved:
+        """All but the schema; the optimizer's state is a part of it."""
+        return save_value(state, "schema")
+
+    def restore(self, schema: Schema, saved: Saved) -> LinearState:
+        """The state that was saved."""
+        optimizer = self._optimizer(schema.n_features).restore(saved.under("optimizer"))
+        return restore_value(LinearState, saved, schema=schema, optimizer=optimizer)
 
     def done(self, state: LinearState) -> str | None:
         """Converged, stalled, out of patience, or out of rounds."""
@@ -198,11 +234,19 @@ class LinearModel:
     def _unpack(self, parameters: Vector, schema: Schema) -> tuple[Vector, Vector]:
         """The flat vector as coefficients and intercept; the intercept comes last, or not at all."""
         outputs = (self._outputs(schema),) if self.task == "multiclass" else ()
-        size = schema.n_features * prod(outputs)
-        coefficients = parameters[:size].reshape(schema.n_features, *outputs)
+        return self._split(parameters, (schema.n_features, *outputs))
+
+    def _split(self, parameters: Vector, shape: tuple[int, ...]) -> tuple[Vector, Vector]:
+        """The flat vector as coefficients of this shape and what is left of it."""
+        size = prod(shape)
         if not self.settings.fit_intercept:
-            return coefficients, np.zeros(outputs)
-        return coefficients, parameters[size:].reshape(outputs)
+            return parameters[:size].reshape(shape), np.zeros(shape[1:])
+        return parameters[:size].reshape(shape), parameters[size:].reshape(shape[1:])
+
+    def _joined(self, coefficients: Vector, intercept: Vector) -> Vector:
+        """The flat vector again: what belongs to an intercept that is not learnt is left out."""
+        parts = (coefficients, intercept) if self.settings.fit_intercept else (coefficients,)
+        return np.concatenate([part.ravel() for part in parts])
 
     def _batch(self, shard: Shard, round_: int, seed: int) -> Rows:
         """The train rows of this round: all, or the next batch of a permutation that is new in every epoch."""
@@ -216,27 +260,70 @@ class LinearModel:
         np.take(rows.X, chosen, axis=0, out=X)
         return Rows(X, rows.y[chosen], None if rows.weight is None else rows.weight[chosen])
 
+    # --- local steps ---------------------------------------------------------------------------------------------
+
+    @property
+    def _walks(self) -> bool:
+        """Whether shards take steps by themselves."""
+        return self.settings.local_steps > 1
+
+    def _walk(self, shard: Shard, message: Tensors) -> Tensors:
+        """``local_steps`` steps on batches of one shard; see ``gradloom.algorithms.local_steps``."""
+        w, b = message["coefficients"], message["intercept"]
+        steps, first = self.settings.local_steps, int(message["round"]) * self.settings.local_steps
+
+        def evaluate(i: int, point: Vector) -> Batch:
+            rows = self._batch(shard, first + i, int(message["seed"]))
+            w_i, b_i = self._split(point, w.shape)
+            sums = self.objective.sums(rows.X, rows.y, rows.weight, w_i, b_i)
+            weight = max(float(sums.weight), float_info.min)
+            gradient = self._joined(
+                sums.coefficients / weight + self.settings.l2 * w_i, sums.intercept / weight
+            )
+            return Batch(float(sums.loss), float(sums.weight), len(rows), gradient)
+
+        return walk(self._optimizer(w.shape[0]), self._joined(w, b), message, steps, evaluate)
+
+    def _averaged(self, state: LinearState, total: Tensors) -> tuple[float, FirstOrderState]:
+        loss, before = self._mean_loss(state, total), state.optimizer
+        assert isinstance(before, FirstOrderState)
+        stepped = averaged(
+            before, total, loss, self._step_length(state.schema.n_features), self.settings.local_steps
+        )
+        if not np.isfinite(stepped.point).all():
+            raise self._diverged(state)
+        return loss, stepped
+
     def _penalised(self, state: LinearState, total: Tensors) -> tuple[float, Vector]:
-        weight, l2 = float(total["weight"]), self.settings.l2
+        loss, weight = self._mean_loss(state, total), float(total["weight"])
+        coefficients, _ = self._unpack(state.optimizer.point, state.schema)
+        gradient = self._joined(
+            total["gradient"] / weight + self.settings.l2 * coefficients, total["intercept_gradient"] / weight
+        )
+        if not np.isfinite(gradient).all():
+            raise self._diverged(state)
+        return loss, gradient
+
+    def _mean_loss(self, state: LinearState, total: Tensors) -> float:
+        """Per unit of weight, penalty included. Raises JobFailed where that is no finite number."""
+        weight = float(total["weight"])
         if weight <= 0:
             raise JobFailed(
                 f"no row of round {state.round} has a weight above 0; a larger batch_size may hold some"
             )
         coefficients, _ = self._unpack(state.optimizer.point, state.schema)
-        parts = [(total["gradient"] / weight + l2 * coefficients).ravel()]
-        if self.settings.fit_intercept:
-            parts.append((total["intercept_gradient"] / weight).ravel())
-        gradient = np.concatenate(parts)
-        loss = float(total["loss"]) / weight + 0.5 * l2 * float(np.vdot(coefficients, coefficients))
-        if not (isfinite(loss) and np.isfinite(gradient).all()):
-            raise JobFailed(f"the loss of round {state.round} is not a finite number: {self._cure(state)}")
-        return loss, gradient
+        penalty = 0.5 * self.settings.l2 * float(np.vdot(coefficients, coefficients))
+        loss = float(total["loss"]) / weight + penalty
+        if not isfinite(loss):
+            raise self._diverged(state)
+        return loss
 
-    def _cure(self, state: LinearState) -> str:
+    def _diverged(self, state: LinearState) -> JobFailed:
         rate = state.optimizer.learning_rate
+        cure = "the values of the data are too large; try standardize=true, dtype=float64"
         if rate is not None:
-            return f"the training diverged; a learning_rate smaller than {rate:g} is needed"
-        return "the values of the data are too large; try standardize=true, dtype=float64"
+            cure = f"the training diverged; a learning_rate smaller than {rate:g} is needed"
+        return JobFailed(f"the loss of round {state.round} is not a finite number: {cure}")
 
     def _validated(self, state: LinearState, point: Vector, total: Tensors) -> LinearState:
         weight = float(total["validation_weight"])
@@ -253,20 +340,20 @@ class LinearModel:
     def _solution(self, state: LinearState) -> Vector:
         return state.optimizer.solution if state.best_parameters is None else state.best_parameters
 
-    def _optimizer(self, schema: Schema) -> AnyOptimizer:
+    def _optimizer(self, n_features: int) -> AnyOptimizer:
         s = self.settings
         match s.optimizer:
             case "lbfgs":
                 return Lbfgs(noise=LOSS_NOISE[s.dtype])
             case "gradient_descent":
-                return GradientDescent(self._learning_rate(schema))
+                return GradientDescent(self._step_length(n_features))
             case "momentum":
-                return Momentum(self._learning_rate(schema), s.momentum, s.nesterov)
+                return Momentum(self._step_length(n_features), s.momentum, s.nesterov)
             case "adam":
-                return Adam(s.learning_rate or DEFAULT_LEARNING_RATE, s.beta1, s.beta2, s.epsilon)
+                return Adam(self._step_length(n_features), s.beta1, s.beta2, s.epsilon)
 
-    def _learning_rate(self, schema: Schema) -> float:
-        """The one that was set, else 1/L.
+    def _step_length(self, n_features: int) -> float:
+        """The learning_rate that was set, else Adam's default, else 1/L.
 
         On d standardised columns and an intercept the Hessian's largest eigenvalue is at most its trace,
         L <= curvature (d + 1) + l2: a step of 1/L never raises the loss. (Unequal weights may stretch that bound.)
@@ -274,6 +361,6 @@ class LinearModel:
         s = self.settings
         if s.learning_rate is not None:
             return s.learning_rate
-        if not s.standardize:
+        if s.optimizer == "adam" or not s.standardize:
             return DEFAULT_LEARNING_RATE
-        return 1.0 / (self.objective.curvature * (schema.n_features + 1) + s.l2)
+        return 1.0 / (self.objective.curvature * (n_features + 1) + s.l2)

@@ -13,6 +13,7 @@ OptimizerName = Literal["lbfgs", "gradient_descent", "momentum", "adam"]
 OWNERS: dict[str, tuple[OptimizerName, ...]] = {
     "learning_rate": ("gradient_descent", "momentum", "adam"),
     "batch_size": ("gradient_descent", "momentum", "adam"),
+    "local_steps": ("gradient_descent", "momentum", "adam"),
     "momentum": ("momentum",),
     "nesterov": ("momentum",),
     "beta1": ("adam",),
@@ -58,6 +59,9 @@ class LinearSettings(Settings):
         "float32", description="of the rows and the products with them"
     )
     batch_size: int = Field(0, ge=0, description="rows of each shard in a round; 0 = all of them")
+    local_steps: int = Field(
+        1, ge=1, le=100_000, description="steps that each shard takes by itself before all are averaged"
+    )
     max_rounds: int = Field(1000, ge=1, description="stop after so many rounds")
     # About where rounding in float32 ends progress on columns that are strongly correlated.
     tolerance: float = Field(

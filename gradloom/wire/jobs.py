@@ -59,6 +59,10 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
         test_fraction=spec.test_fraction,
         seed=spec.seed,
         placement=spec.placement,
+        synchrony=spec.synchrony,
+        share_weight=spec.share_weight,
+        required_labels=spec.required_labels,
+        speculation=spec.speculation,
     )
 
 
@@ -71,6 +75,10 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         test_fraction=message.test_fraction,
         seed=message.seed,
         placement=message.placement,
+        synchrony=message.synchrony,
+        share_weight=message.share_weight or 1.0,
+        required_labels=dict(sorted(message.required_labels.items())),
+        speculation=message.speculation or "on",
     )
 
 
@@ -200,6 +208,10 @@ def worker_to_proto(view: WorkerView) -> cluster_pb2.Worker:
         rows_per_second=view.rows_per_second,
         connected_seconds=view.connected_s,
         metrics_address=view.metrics_address,
+        labels=view.labels,
+        slowdown_ratio=view.slowdown_ratio,
+        straggler=view.straggler,
+        reason=view.reason,
     )
 
 
@@ -223,6 +235,10 @@ def worker_from_proto(message: cluster_pb2.Worker) -> WorkerView:
         rows_per_second=message.rows_per_second,
         connected_s=message.connected_seconds,
         metrics_address=message.metrics_address,
+        labels=dict(sorted(message.labels.items())),
+        slowdown_ratio=message.slowdown_ratio,
+        straggler=message.straggler,
+        reason=message.reason,
     )
 
 

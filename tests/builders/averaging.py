@@ -12,6 +12,7 @@ from gradloom.data.planning import build_manifest
 from gradloom.data.shard import Rows, Shard
 from gradloom.errors import InvalidInput
 from gradloom.models import Model
+from gradloom.saved import Saved, restore_value, save_value
 from gradloom.schema import Schema
 from gradloom.tensors import Tensors, sum_tensors
 
@@ -62,6 +63,17 @@ class Averaging:
         n = float(total["rows"])
         mean = state.mean + float(total["error"][0]) / (2 * n)
         return Guess(state.schema, mean, float(total["loss"]) / n, state.rounds + 1)
+
+    takes_part_sums = True
+
+    def damped(self, partial: Tensors, factor: float) -> Tensors:
+        return {name: array * factor for name, array in partial.items()}
+
+    def save(self, state: Guess) -> Saved:
+        return save_value(state, "schema")
+
+    def restore(self, schema: Schema, saved: Saved) -> Guess:
+        return restore_value(Guess, saved, schema=schema)
 
     def done(self, state: Guess) -> str | None:
         return f"{self.rounds} rounds are done" if state.rounds >= self.rounds else None

@@ -1,17 +1,21 @@
 """A scheduler under test: time is a number, and every invariant is checked after every event."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradloom.canonical import Range
 from gradloom.jobs import JobState, RetryReason
+from gradloom.steps import Step
 from gradloom_coordinator.commands import (
     AnnounceNote,
     AnnounceRetry,
     AnnounceState,
+    CancelTasks,
     Command,
     SendTasks,
+    TakeBack,
     TaskOrder,
+    WakeAt,
 )
 from gradloom_coordinator.events import (
     Event,
@@ -22,9 +26,12 @@ from gradloom_coordinator.events import (
     RoundReady,
     TaskFailed,
     TaskRef,
+    TaskTimes,
     Tick,
     WorkerJoined,
 )
+from gradloom_coordinator.limits import Limits
+from gradloom_coordinator.rounds import Round
 from gradloom_coordinator.scheduler import Scheduler
 from gradloom_coordinator.state import Job, Worker
 
@@ -38,8 +45,10 @@ def order(lo: int, hi: int, attempt: int = 1) -> TaskOrder:
     return TaskOrder(Range(lo, hi), attempt)
 
 
-def answer(worker: str, ref: TaskRef, rows: int = 10, compute_s: float = 1.0) -> PartialArrived:
-    return PartialArrived(worker, ref, rows, compute_s, busy_s=2 * compute_s)
+def answer(
+    worker: str, ref: TaskRef, rows: int = 10, compute_s: float = 1.0, load_s: float = 0.0
+) -> PartialArrived:
+    return PartialArrived(worker, ref, rows, TaskTimes(load_s=load_s, compute_s=compute_s))
 
 
 def failure(
@@ -71,12 +80,38 @@ def sent(commands: Iterable[Command]) -> list[tuple[str, TaskRef]]:
     ]
 
 
+def without_wakes(commands: Iterable[Command]) -> list[Command]:
+    """All commands but those that only say when to look again."""
+    return [command for command in commands if not isinstance(command, WakeAt)]
+
+
+def asked_back(commands: Iterable[Command]) -> list[tuple[str, TaskRef]]:
+    """The tasks that workers are to give up."""
+    return [(c.worker, ref) for c in commands if isinstance(c, TakeBack) for ref in c.tasks]
+
+
+def cancelled(commands: Iterable[Command]) -> list[tuple[str, TaskRef]]:
+    """The tasks that nobody needs any more."""
+    return [(c.worker, ref) for c in commands if isinstance(c, CancelTasks) for ref in c.tasks]
+
+
+def notes(commands: Iterable[Command]) -> list[str]:
+    return [command.text for command in commands if isinstance(command, AnnounceNote)]
+
+
 @dataclass
 class Desk:
     """A scheduler, what it is told and when."""
 
     scheduler: Scheduler = field(default_factory=Scheduler)
     now: float = 0.0
+
+    @classmethod
+    def of(cls, *workers: str, limits: Limits | None = None) -> "Desk":
+        """A desk with workers, each on a host of its own."""
+        desk = cls(Scheduler(limits or Limits()))
+        desk.join(*workers)
+        return desk
 
     def tell(self, *events: Event) -> list[Command]:
         """The commands that the last of the events led to."""
@@ -110,16 +145,39 @@ class Desk:
         opened = self.job(job).round
         return self.tell(RoundReady(job, opened.number + 1 if opened else 1))
 
-    def answer_all(self, *, rows: int = 10, seconds: dict[str, float] | None = None) -> list[Command]:
-        """Everybody answers everything in hand, in order of names."""
+    def open(self, number: int, job: str = "job", step: Step = Step.TRAIN) -> list[Command]:
+        return self.tell(RoundReady(job, number, step))
+
+    def answer(self, worker: str, *, after_s: float = 0.0, took_s: float | None = None) -> list[Command]:
+        """Its first task is done after a while, all of which it has computed, if it says nothing else."""
+        self.now += after_s
+        ref = self.in_hand(worker)[0]
+        rows = self.job(ref.job).rows_in(ref.range)
+        took_s = after_s if took_s is None else took_s
+        queue_s = max(0.0, self.now - self.worker(worker).tasks[ref].at - took_s)
+        return self.tell(PartialArrived(worker, ref, rows, TaskTimes(queue_s=queue_s, compute_s=took_s)))
+
+    def answer_all(self, *, seconds_per_row: Mapping[str, float] | None = None) -> list[Command]:
+        """Everybody answers whatever it is given, in order of names, until nothing is in hand; no time passes."""
         commands: list[Command] = []
-        for worker in sorted(self.scheduler.state.workers):
-            for ref in self.in_hand(worker):
-                commands += self.tell(answer(worker, ref, rows, (seconds or {}).get(worker, 1.0)))
+        while holders := [name for name in sorted(self.scheduler.state.workers) if self.in_hand(name)]:
+            for worker in holders:
+                for ref in self.in_hand(worker):
+                    if ref not in self.worker(worker).tasks:
+                        continue  # cancelled meanwhile
+                    rows = self.job(ref.job).rows_in(ref.range)
+                    pace = (seconds_per_row or {}).get(worker, 0.1)
+                    commands += self.tell(answer(worker, ref, rows, rows * pace))
         return commands
 
     def job(self, name: str = "job") -> Job:
         return self.scheduler.state.jobs[name]
+
+    def round(self, job: str = "job") -> Round:
+        """The round that is open, or was last."""
+        opened = self.job(job).round
+        assert opened is not None
+        return opened
 
     def worker(self, name: str) -> Worker:
         return self.scheduler.state.workers[name]

@@ -21,12 +21,12 @@ from gradloom.models import Model, load_model
 
 COMMANDS = [
     *("up", "train", "jobs", "show", "watch", "cancel"),
-    *("workers", "model", "predict", "evaluate", "algorithms"),
+    *("workers", "chaos", "model", "predict", "evaluate", "simulate", "algorithms"),
 ]
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
+def run(capfd, monkeypatch):
     """Run one command line in this process; returns its exit status, stdout and stderr."""
     monkeypatch.delenv("GRADLOOM_CLUSTER", raising=False)
     monkeypatch.delenv("GRADLOOM_DEBUG", raising=False)
@@ -34,7 +34,7 @@ def run(capsys, monkeypatch):
 
     def command(*words):
         status = main([str(word) for word in words])
-        said = capsys.readouterr()
+        said = capfd.readouterr()
         return status, said.out, said.err
 
     return command
@@ -404,25 +404,25 @@ class StandInCluster:
         return f"{name} says farewell"
 
 
-def test_up_says_where_it_is_and_ends_well_when_interrupted(capsys):
+def test_up_says_where_it_is_and_ends_well_when_interrupted(capfd):
     from gradloom.cli import serving
 
     cluster = StandInCluster("worker-1")
     serving.up(cluster, as_json=False)
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert "cluster  h:1" in said.out
     assert "worker-1 ended; the others go on. Its last words: worker-1 says farewell" in said.err
     assert said.err.endswith("stopped\n")
     assert cluster.closed
 
 
-def test_up_fails_when_the_coordinator_ends(capsys):
+def test_up_fails_when_the_coordinator_ends(capfd):
     from gradloom.cli import serving
 
     cluster = StandInCluster("coordinator")
     with pytest.raises(GradloomError, match="status -9: coordinator says farewell"):
         serving.up(cluster, as_json=True)
-    assert json.loads(capsys.readouterr().out)["address"] == "h:1"
+    assert json.loads(capfd.readouterr().out)["address"] == "h:1"
     assert cluster.closed
 
 
@@ -570,12 +570,12 @@ def test_sentences_keep_their_place_between_rounds():
     )
 
 
-def test_the_bar_of_a_terminal_shows_the_same_words(monkeypatch, capsys):
+def test_the_bar_of_a_terminal_shows_the_same_words(monkeypatch, capfd):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     screen = TerminalScreen()
     follow([JobEvent(1, 0.0, a_round(3)), JobEvent(2, 0.0, Note("a note [sic]"))], screen)
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert "a note [sic]" in said
     assert "round 3/100" in said
 

@@ -36,12 +36,14 @@ MAY_SPEAK_PROTOBUF = {
     "gradloom.wire.": "is where values become messages",
     "gradloom_coordinator.servicers": "translates calls into the runtime's words",
     "gradloom_coordinator.server": "registers the servicers",
-    "gradloom_coordinator.runtime": "writes what workers are sent",
+    "gradloom_coordinator.attendance": "welcomes workers, and writes what they are told",
+    "gradloom_coordinator.views": "reads a worker's Hello",
     "gradloom_coordinator.runs": "serializes a round once for all workers",
     "gradloom_coordinator.sending": "appends a worker's own tasks to what was serialized once",
     "gradloom_coordinator.links": "keeps a worker's Hello and the announcements of its partials",
     "gradloom_coordinator.collector": "reads the descriptors of a bundle",
     "gradloom_worker.runtime": "reads what the coordinator sends, and answers",
+    "gradloom_worker.messages": "translates between messages and the worker's own values",
     "gradloom_worker.broadcasts": "reads the descriptors of a bundle",
 }
 PURE = (
@@ -49,6 +51,8 @@ PURE = (
     "gradloom.canonical",
     "gradloom.objectives.",
     "gradloom.optimizers.",
+    "gradloom.saved",
+    "gradloom_coordinator.changes",
     "gradloom_coordinator.commands",
     "gradloom_coordinator.events",
     "gradloom_coordinator.limits",
@@ -57,6 +61,8 @@ PURE = (
     "gradloom_coordinator.scheduler",
     "gradloom_coordinator.state",
     "gradloom_coordinator.training",
+    "gradloom_worker.commands",
+    "gradloom_worker.events",
     "gradloom_worker.session",
 )
 IMPURE = {"asyncio", "grpc", "logging", "os", "random", "socket", "threading", "time"}
@@ -66,6 +72,7 @@ MAY_READ_ENVIRONMENT = {
     "gradloom.settings": "is what reads it for everybody",
     "gradloom.children": "hands its own environment to the processes that it starts",
     "gradloom_coordinator.__main__": "is a process",
+    "gradloom_coordinator.laboratory.__main__": "is a process",
     "gradloom_worker.__main__": "is a process",
 }
 MAY_PRINT = {"gradloom.cli.": "talks to a person"}

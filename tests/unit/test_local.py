@@ -111,6 +111,19 @@ def test_workers_can_be_added(stand_ins):
     assert added.poll() is not None
 
 
+def test_a_coordinator_can_be_killed_and_comes_back_at_the_same_address(stand_ins):
+    with LocalCluster(workers=1) as cluster:
+        first = cluster.coordinator
+        cluster.kill_coordinator()
+        assert first.returncode == -signal.SIGKILL
+        cluster.restart_coordinator()
+        assert cluster.coordinator.pid != first.pid
+        assert cluster.coordinator.poll() is None
+        assert cluster.workers[0].poll() is None
+        assert "--port 7 --metrics-port 8 " in logs(cluster)["coordinator"].splitlines()[-2]
+    assert cluster.coordinator.poll() is not None
+
+
 def test_a_coordinator_that_refuses_to_start_gives_its_sentence(stand_ins):
     stand_ins(coordinator="refuse")
     with pytest.raises(Unavailable, match=r"^coordinator did not start: port 50051 is taken$"):

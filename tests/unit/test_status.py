@@ -2,6 +2,7 @@
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gradloom import errors
@@ -41,6 +42,16 @@ class FailedCall(grpc.RpcError):
 
     def trailing_metadata(self):
         return self._metadata
+
+
+@pytest.mark.parametrize(
+    ("kind", "says_when"), [("Unavailable", True), ("Overloaded", True), ("NotFound", False)]
+)
+def test_what_is_unavailable_says_when_to_try_again(kind, says_when):
+    retry = error_details_pb2.RetryInfo()
+    details = [one for one in to_status(getattr(errors, kind)("not now")).details if one.Unpack(retry)]
+    assert bool(details) is says_when
+    assert (retry.retry_delay.seconds > 0) is says_when
 
 
 def over_the_wire(error):

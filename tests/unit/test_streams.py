@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -145,3 +146,31 @@ async def test_frames_are_made_only_when_they_are_sent() -> None:
         await stream.read(1)
         assert await stream.is_silent()
         assert made == [0]
+
+
+async def test_an_outbox_says_when_its_last_message_is_written() -> None:
+    said: asyncio.Queue[bool] = asyncio.Queue()
+    outbox = Outbox(lambda: said.put_nowait(outbox.pending))
+    outbox.put(b"1")
+    outbox.put(b"2")
+    assert outbox.pending
+    async with draining(outbox.drain_to) as stream, asyncio.timeout(10):
+        assert await said.get() is False
+        assert await stream.read(2) == ["1", "2"]
+
+
+async def test_a_transfer_is_pending_until_its_last_frame_is_written_or_nobody_wants_it() -> None:
+    said: asyncio.Queue[bool] = asyncio.Queue()
+    outbox = FrameOutbox(lambda: said.put_nowait(outbox.pending))
+    outbox.start(transfer(1, 2, credit=1))
+    async with draining(outbox.drain_to) as stream, asyncio.timeout(10):
+        assert await stream.read(1) == ["1.0"]
+        assert await stream.is_silent()
+        assert outbox.pending
+        outbox.grant(1, 1)
+        assert await said.get() is False
+        for drop in (partial(outbox.drop, 2), partial(outbox.drop_job, "job")):
+            outbox.start(transfer(2, 2, credit=0))
+            assert outbox.pending
+            drop()
+            assert await said.get() is False

@@ -4,11 +4,18 @@ from collections.abc import Mapping
 
 from gradloom.errors import InvalidInput
 from gradloom_coordinator.policies.balanced import balanced
-from gradloom_coordinator.policies.placement import Placement, Policy, WorkerSpeed
+from gradloom_coordinator.policies.local import local
+from gradloom_coordinator.policies.placement import Candidate, Placement, Policy
+from gradloom_coordinator.policies.random import random
 from gradloom_coordinator.policies.round_robin import round_robin
 
 DEFAULT_POLICY = "balanced"
-POLICIES: Mapping[str, Policy] = {"balanced": balanced, "round_robin": round_robin}
+POLICIES: Mapping[str, Policy] = {
+    "balanced": balanced,
+    "local": local,
+    "random": random,
+    "round_robin": round_robin,
+}
 
 
 def policy_named(name: str) -> str:
@@ -18,4 +25,4 @@ def policy_named(name: str) -> str:
     return name or DEFAULT_POLICY
 
 
-__all__ = ["DEFAULT_POLICY", "POLICIES", "Placement", "Policy", "WorkerSpeed", "policy_named"]
+__all__ = ["DEFAULT_POLICY", "POLICIES", "Candidate", "Placement", "Policy", "policy_named"]

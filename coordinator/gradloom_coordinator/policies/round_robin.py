@@ -1,19 +1,13 @@
 """Shards are dealt like cards, whatever the workers' speeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from gradloom_coordinator.policies.placement import Placement, WorkerSpeed, counted
+from gradloom_coordinator.policies.placement import Candidate, Placement, counted
 
 
-def round_robin(
-    shards: Sequence[int],
-    rows: Mapping[int, int] | Sequence[int],  # noqa: ARG001 - the shape of every policy
-    workers: Sequence[WorkerSpeed],
-) -> Placement:
+def round_robin(rows: Sequence[int], workers: Sequence[Candidate], seed: int = 0) -> Placement:  # noqa: ARG001
     """The i-th shard goes to worker i mod n. Even, but neighbours part: more partials on the wire."""
-    names = [worker.worker for worker in workers]
-    dealt = {name: tuple(shards[i :: len(names)]) for i, name in enumerate(names)}
-    plan = {name: part for name, part in dealt.items() if part}
-    return Placement(
-        plan, f"{counted(len(shards), 'shard')} dealt in turn to {counted(len(names), 'worker')}"
-    )
+    n = len(workers)
+    dealt = {worker.worker: tuple(range(i, len(rows), n)) for i, worker in enumerate(workers)}
+    plan = {worker: part for worker, part in dealt.items() if part}
+    return Placement(plan, f"{counted(len(rows), 'shard')} dealt in turn to {counted(n, 'worker')}")

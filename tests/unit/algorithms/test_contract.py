@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
+from builders.files import through_a_file
 from gradloom.algorithms import build, names
 from gradloom.algorithms.algorithm import Algorithm
 from gradloom.canonical import Range, fold
@@ -17,6 +18,7 @@ from gradloom.data.preparation import row_parts
 from gradloom.data.shard import Rows, Shard
 from gradloom.errors import JobFailed
 from gradloom.models import Model
+from gradloom.saved import Saved
 from gradloom.tensors import Tensors, sha256, sum_tensors
 from tests.unit.algorithms.training import Data, schema_of, shards_of, total_of, train, train_state
 
@@ -235,6 +237,31 @@ def test_a_copied_state_goes_on_to_the_same_bits(name: str, variant: str) -> Non
         resumed = world.algorithm.update(resumed, total)
         world.state = world.algorithm.update(world.state, total)
     assert content(resumed) == content(world.state)
+
+
+@every_algorithm
+def test_a_state_that_is_saved_and_restored_in_every_round_leads_to_the_same_bits(
+    name: str, variant: str
+) -> None:
+    world, undisturbed = (World(name, variant, rounds=0) for _ in range(2))
+    for round_ in range(25):
+        saved = through_a_file(world.algorithm.save(world.state))
+        world.state = build(name, VARIANTS[variant]).restore(world.schema, saved)
+        assert content(world.state) == content(undisturbed.state), f"round {round_}"
+        if world.algorithm.done(world.state):
+            break
+        for one in (world, undisturbed):
+            one.state = one.algorithm.update(one.state, one.total(one.shards))
+    assert world.algorithm.progress(world.state) == undisturbed.algorithm.progress(undisturbed.state)
+    models = [one.algorithm.finish(one.state).parameters_sha256 for one in (world, undisturbed)]
+    assert models[0] == models[1]
+
+
+@every_algorithm
+def test_what_is_no_saved_state_is_refused(name: str, variant: str) -> None:
+    world = World(name, variant)
+    with pytest.raises(ValueError, match="missing"):
+        world.algorithm.restore(world.schema, Saved({}, {}))
 
 
 def content(value: Any) -> Any:

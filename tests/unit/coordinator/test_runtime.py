@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradloom.canonical import Range
 from gradloom.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Overloaded
 from gradloom.jobs import JobState, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.v1 import worker_pb2
-from gradloom_coordinator.events import TaskRef
-from gradloom_coordinator.runtime import Coordinator, _plausible
+from gradloom_coordinator.runtime import Coordinator
 
 
 def spec(folder: Path, algorithm: str = "linear", **settings: str) -> JobSpec:
@@ -30,88 +28,49 @@ async def test_only_so_many_ended_jobs_are_remembered(tmp_path: Path) -> None:
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path, max_ended_jobs=2))
     ids = []
     for i in range(5):
-        ids.append(coordinator.submit(spec(tmp_path), f"token {i}").job_id)
+        ids.append((await coordinator.submit(spec(tmp_path), f"token {i}")).job_id)
         assert await ended(coordinator, ids[-1]) is JobState.FAILED
     assert list(coordinator.runs) == ids[-3:]
     with pytest.raises(NotFound, match=ids[0]):
         coordinator.records.named(ids[0])
-    assert coordinator.submit(spec(tmp_path), "token 0").job_id not in ids
+    assert (await coordinator.submit(spec(tmp_path), "token 0")).job_id not in ids
 
 
 async def test_the_same_token_is_the_same_job_and_another_specification_is_refused(tmp_path: Path) -> None:
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
-    first = coordinator.submit(spec(tmp_path), "token")
-    assert coordinator.submit(spec(tmp_path), "token").job_id == first.job_id
+    first = await coordinator.submit(spec(tmp_path), "token")
+    assert (await coordinator.submit(spec(tmp_path), "token")).job_id == first.job_id
     with pytest.raises(AlreadyExists, match="client_token"):
-        coordinator.submit(spec(tmp_path, l2="0.5"), "token")
+        await coordinator.submit(spec(tmp_path, l2="0.5"), "token")
     await ended(coordinator, first.job_id)
 
 
 async def test_what_is_wrong_is_refused_before_a_job_exists(tmp_path: Path) -> None:
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
     with pytest.raises(InvalidInput, match="Did you mean 'linear'"):
-        coordinator.submit(spec(tmp_path, "linaer"), "")
+        await coordinator.submit(spec(tmp_path, "linaer"), "")
     with pytest.raises(InvalidInput, match="l2"):
-        coordinator.submit(spec(tmp_path, l2="-1"), "")
+        await coordinator.submit(spec(tmp_path, l2="-1"), "")
     assert not coordinator.runs
 
 
 async def test_more_jobs_than_may_wait_are_refused(tmp_path: Path) -> None:
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path, max_queued_jobs=1))
-    running = [coordinator.submit(spec(tmp_path), "") for _ in range(5)]
+    running = [await coordinator.submit(spec(tmp_path), "") for _ in range(3)]
     with pytest.raises(Overloaded, match="1 jobs wait already"):
-        coordinator.submit(spec(tmp_path), "")
+        await coordinator.submit(spec(tmp_path), "")
     for view in running:
         await ended(coordinator, view.job_id)
 
 
 async def test_a_job_that_has_failed_can_t_be_cancelled_and_has_no_model(tmp_path: Path) -> None:
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
-    view = coordinator.submit(spec(tmp_path), "")
+    view = await coordinator.submit(spec(tmp_path), "")
     await ended(coordinator, view.job_id)
     with pytest.raises(Conflict, match="has failed"):
-        coordinator.cancel(view.job_id, "")
+        await coordinator.cancel(view.job_id, "")
     with pytest.raises(Conflict, match="has no model"):
         coordinator.records.model_path(view.job_id)
-
-
-async def test_workers_of_one_name_are_told_apart_and_a_full_cluster_takes_no_more(tmp_path: Path) -> None:
-    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path, max_workers=2))
-    links = [coordinator.join(worker_pb2.Hello(name="w")) for _ in range(2)]
-    assert [link.worker for link in links] == ["w", "w-2"]
-    assert [view.worker for view in coordinator.workers()] == ["w", "w-2"]
-    with pytest.raises(Overloaded, match="2 workers"):
-        coordinator.join(worker_pb2.Hello(name="w"))
-    coordinator.leave(links[0], "bye", goodbye=True)
-    assert coordinator.join(worker_pb2.Hello(name="w")).worker == "w"
-
-
-async def test_odd_names_of_workers_are_as_good_as_others(tmp_path: Path) -> None:
-    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
-    names = ["gpu-²", "w-" + "9" * 5000, "", "-", "ü-1"]
-    welcomed = [coordinator.join(worker_pb2.Hello(name=name)).worker for name in names]
-    assert welcomed == ["gpu-²", ("w-" + "9" * 5000)[:100], "worker", "-", "ü-1"]
-    view = coordinator.submit(spec(tmp_path), "")
-    await ended(coordinator, view.job_id)
-    assert coordinator.view(coordinator.records.named(view.job_id)).state is JobState.FAILED
-
-
-async def test_numbers_that_can_t_be_true_are_not_believed(tmp_path: Path) -> None:
-    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
-    link = coordinator.join(worker_pb2.Hello(name="liar"))
-    task = TaskRef("no-job", 1, Range(0, 1), 1)
-    for seconds in (float("nan"), float("inf"), -1.0, 1e300):
-        times = worker_pb2.TaskTimes(load_seconds=seconds, compute_seconds=seconds, encode_seconds=seconds)
-        coordinator.arrived(link, task, worker_pb2.Partial(rows=2**64 - 1, times=times), {})
-    (view,) = coordinator.workers()
-    assert (view.rows, view.rows_per_second) == (0, 0.0)
-    assert [_plausible(seconds) for seconds in (float("nan"), float("inf"), -1.0, 1e300, 2.5)] == [
-        0,
-        0,
-        0,
-        0,
-        2.5,
-    ]
 
 
 async def test_a_command_that_can_t_be_carried_out_costs_its_job_and_no_other(
@@ -120,18 +79,18 @@ async def test_a_command_that_can_t_be_carried_out_costs_its_job_and_no_other(
     np.save(tmp_path / "rows.npy", np.arange(20.0).reshape(10, 2))
     data = DataSpec((str(tmp_path / "rows.npy"),), target="1")
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
-    coordinator.join(worker_pb2.Hello(name="w"))
+    coordinator.attendance.join(worker_pb2.Hello(name="w"))
     with monkeypatch.context() as broken:
-        broken.setattr("gradloom_coordinator.runtime.send_tasks", out_of_memory)
-        failed = coordinator.submit(JobSpec("linear", data), "")
+        broken.setattr("gradloom_coordinator.attendance.send_tasks", out_of_memory)
+        failed = await coordinator.submit(JobSpec("linear", data), "")
         assert await ended(coordinator, failed.job_id) is JobState.FAILED
     assert coordinator.records.named(failed.job_id).reason == "MemoryError: no room for this"
-    going = coordinator.submit(JobSpec("linear", data), "")
+    going = await coordinator.submit(JobSpec("linear", data), "")
     async for event in coordinator.records.named(going.job_id).journal.follow(0):
         if isinstance(event.what, StateChanged) and event.what.state is JobState.RUNNING:
             break
     assert coordinator.workers()[0].tasks_in_flight == 1
-    coordinator.cancel(going.job_id, "seen enough")
+    await coordinator.cancel(going.job_id, "seen enough")
 
 
 def out_of_memory(*_: object) -> None:
@@ -142,9 +101,9 @@ async def test_planning_that_takes_too_long_ends_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end = threading.Event()
-    monkeypatch.setattr("gradloom_coordinator.runtime.build_manifest", lambda *_, **__: may_end.wait(60))
+    monkeypatch.setattr("gradloom_coordinator.lifecycle.build_manifest", lambda *_, **__: may_end.wait(60))
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path, planning_timeout_s=0.05))
-    view = coordinator.submit(spec(tmp_path), "")
+    view = await coordinator.submit(spec(tmp_path), "")
     assert await ended(coordinator, view.job_id) is JobState.FAILED
     assert coordinator.records.named(view.job_id).reason == "looking at the files took more than 0.05 s"
     may_end.set()

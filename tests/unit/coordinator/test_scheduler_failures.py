@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from builders.scheduling import Desk, answer, failure, note, order, retry, sent, state, task
+from gradloom.canonical import Range
 from gradloom.jobs import JobState, RetryReason
-from gradloom_coordinator.commands import AnnounceRetry, CloseRound, ReleaseJob, SendTasks
-from gradloom_coordinator.events import JobSubmitted, StreamBroken, TaskRef
+from gradloom_coordinator.commands import AnnounceRetry, CloseRound, ReleaseJob, SendTasks, WakeAt
+from gradloom_coordinator.events import JobSubmitted, StreamBroken, TaskRef, WorkerLeft, WorkerResumed
 from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.retries import LOST_WORKER, NO_USE_TRYING_AGAIN, backoff_s
 from gradloom_coordinator.scheduler import Scheduler
@@ -18,9 +19,9 @@ TRIED_AGAIN = sorted(set(RetryReason) - NO_USE_TRYING_AGAIN - LOST_WORKER)
 
 
 def desk_of_two() -> Desk:
-    desk = Desk(Scheduler(LIMITS))
-    desk.join("a", "b")
-    desk.start([10, 10, 10, 12])
+    """a computes the first of two shards, b the second."""
+    desk = Desk.of("a", "b", limits=LIMITS)
+    desk.start([10, 10])
     return desk
 
 
@@ -44,17 +45,14 @@ def fail_next(desk: Desk, lo: int, reason: RetryReason = RetryReason.EXCEPTION) 
 @pytest.mark.parametrize("reason", TRIED_AGAIN)
 def test_a_failed_task_backs_off_and_goes_to_another_worker(reason: RetryReason) -> None:
     desk = desk_of_two()
-    assert desk.tell(failure("b", task(2, 4), reason, "it broke")) == [
-        retry("b", task(2, 4), reason, "it broke")
-    ]
-    [waiting] = desk.job().waiting
-    assert 0.0 <= waiting.not_before <= 1.0
-    desk.now = waiting.not_before - 1e-9
+    told, wake = desk.tell(failure("b", task(1, 2), reason, "it broke"))
+    assert told == retry("b", task(1, 2), reason, "it broke")
+    assert isinstance(wake, WakeAt)
+    assert 0.0 < wake.at <= 1.0
+    desk.now = wake.at - 1e-9
     assert desk.tick() == []
-    desk.now = waiting.not_before
-    assert desk.tick() == [
-        SendTasks("a", "job", 1, (order(2, 4, 2),), "2 shards over 1 worker in equal shares")
-    ]
+    desk.now = wake.at
+    assert desk.tick() == [SendTasks("a", "job", 1, (order(1, 2, 2),), "nobody had it")]
     desk.answer_all()
     assert desk.job().retries == 1
     assert (desk.job().share("b").retries, desk.job().share("a").retries) == (1, 0)
@@ -80,21 +78,20 @@ def test_backoff_doubles_up_to_its_limit_with_a_jitter_that_is_always_the_same()
 
 def test_after_four_failures_the_job_fails_and_says_everything() -> None:
     desk = desk_of_two()
-    blamed = [fail_next(desk, 2) for _ in range(4)]
-    assert [worker for worker, _ in blamed] == ["b", "a", "a", "b"]
+    blamed = [fail_next(desk, 1) for _ in range(4)]
+    assert [worker for worker, _ in blamed[:2]] == ["b", "a"]
     assert [ref.attempt for _, ref in blamed] == [1, 2, 3, 4]
     assert desk.job().state is JobState.FAILED
     assert desk.job().reason == (
-        "shards 2 (10 rows) failed 4 times; the last time on worker b (exception): ValueError: no"
+        f"shards 1 (10 rows) failed 4 times; the last time on worker {blamed[-1][0]} (exception): ValueError: no"
     )
 
 
 def test_the_fourth_failure_ends_the_job_at_once() -> None:
-    desk = Desk(Scheduler(replace(LIMITS, max_attempts=1)))
-    desk.join("a", "b")
-    desk.start([10] * 4)
-    text = "shards 2-3 (20 rows) failed 1 times; the last time on worker b (nonfinite): NaN"
-    assert desk.tell(failure("b", task(2, 4), RetryReason.NONFINITE, "NaN")) == [
+    desk = Desk.of("a", "b", limits=replace(LIMITS, max_attempts=1))
+    desk.start([10] * 2)
+    text = "shards 1 (10 rows) failed 1 times; the last time on worker b (nonfinite): NaN"
+    assert desk.tell(failure("b", task(1, 2), RetryReason.NONFINITE, "NaN")) == [
         state(JobState.FAILED, text),
         ReleaseJob("job"),
     ]
@@ -104,12 +101,12 @@ def test_the_fourth_failure_ends_the_job_at_once() -> None:
 def test_failures_are_counted_anew_in_each_round() -> None:
     desk = desk_of_two()
     for _ in range(3):
-        fail_next(desk, 2)
+        fail_next(desk, 1)
     desk.tick_while_alive(4.0, "a", "b")
     desk.answer_all()
     desk.next_round()
     for _ in range(3):
-        fail_next(desk, 2)
+        fail_next(desk, 1)
     assert desk.job().state is JobState.RUNNING
 
 
@@ -117,7 +114,7 @@ def test_failures_are_counted_anew_in_each_round() -> None:
 def test_what_would_fail_again_fails_the_job_at_once(reason: RetryReason) -> None:
     desk = desk_of_two()
     sentence = "part-3.csv: line 12 has 4 columns, 5 are needed"
-    assert desk.tell(failure("b", task(2, 4), reason, sentence)) == [
+    assert desk.tell(failure("b", task(1, 2), reason, sentence)) == [
         state(JobState.FAILED, sentence),
         ReleaseJob("job"),
     ]
@@ -125,41 +122,49 @@ def test_what_would_fail_again_fails_the_job_at_once(reason: RetryReason) -> Non
 
 def test_the_failure_of_a_task_that_nobody_has_in_hand_is_old_news() -> None:
     desk = desk_of_two()
-    desk.tell(answer("a", task(0, 2)))
-    assert desk.tell(failure("a", task(0, 2))) == []
-    assert desk.tell(failure("gone", task(2, 4))) == []
-    assert desk.tell(failure("b", task(2, 4, 7))) == []
-    assert desk.in_hand("b") == [task(2, 4)]
+    desk.tell(answer("a", task(0, 1)))
+    assert desk.tell(failure("a", task(0, 1))) == []
+    assert desk.tell(failure("gone", task(1, 2))) == []
+    assert desk.tell(failure("b", task(1, 2, 7))) == []
+    assert desk.in_hand("b") == [task(1, 2)]
 
 
 def test_shards_on_which_three_workers_were_lost_are_given_to_no_other() -> None:
-    desk = Desk(Scheduler(LIMITS))
-    desk.join("a", "b", "c", "d")
+    desk = Desk.of("a", "b", "c", "d", limits=LIMITS)
     desk.start([10], policy="round_robin")
     desk.tell(StreamBroken("a", "reset"), StreamBroken("b", "reset"))
     assert desk.job().state is JobState.RUNNING
     desk.tell(StreamBroken("c", "killed by the kernel"))
     assert desk.job().state is JobState.FAILED
     assert desk.job().reason == (
-        "3 workers were lost while they computed shards 0 (10 rows); the last was c: killed by the kernel"
+        "quarantined: 3 workers were lost while they computed shards 0 (10 rows); "
+        "the last was c: killed by the kernel"
     )
     assert desk.in_hand("d") == []
 
 
+def test_workers_whose_streams_broke_and_that_come_back_have_not_died() -> None:
+    desk = Desk.of("a", "b", "c", "d", limits=LIMITS)
+    desk.start([10])
+    for worker in "abcdabcd":
+        if desk.in_hand(worker):
+            desk.tell(StreamBroken(worker, "reset"), WorkerResumed(worker))
+    assert desk.job().state is JobState.RUNNING
+    assert desk.round().chunks[Range(0, 1)].died == frozenset()
+
+
 def test_tasks_that_a_lost_worker_had_not_begun_are_not_blamed() -> None:
-    desk = Desk(Scheduler(LIMITS))
-    desk.join("keeps on", "x")
+    desk = Desk.of("keeps on", "x", limits=LIMITS)
     desk.start([10] * 4, policy="round_robin")
     assert desk.in_hand("x") == [task(1, 2), task(3, 4)]
     desk.tell(StreamBroken("x", "reset"))
-    ledger = desk.job().round
-    assert ledger is not None
-    assert ledger.deaths == {1: {"x"}}
+    chunks = desk.round().chunks
+    assert chunks[Range(1, 2)].died == {"x"}
+    assert chunks[Range(3, 4)].died == frozenset()
 
 
 def test_lost_workers_are_no_failures_of_the_task() -> None:
-    desk = Desk(Scheduler(replace(LIMITS, max_deaths=99)))
-    desk.join("a")
+    desk = Desk.of("a", limits=replace(LIMITS, max_deaths=99))
     desk.start([10])
     for lost, joined in itertools.pairwise("abcdefgh"):
         desk.tell(StreamBroken(lost, "reset"))
@@ -168,19 +173,27 @@ def test_lost_workers_are_no_failures_of_the_task() -> None:
     assert desk.in_hand("h") == [task(0, 1, 8)]
 
 
-def test_a_retry_covers_the_same_shards_with_nodes_of_the_same_tree() -> None:
-    """That is what makes the bits the same: only whole nodes are computed, however they are dealt."""
-    desk = Desk()
-    desk.join("a", "b", "c")
+def test_a_retry_is_the_same_chunk_whoever_gets_it() -> None:
+    """That is what makes the bits the same: only the round's chunks are computed, however they are dealt."""
+    desk = Desk.of("a", "b", "c")
     desk.start([10] * 9)
-    lost = {i for ref in desk.in_hand("b") for i in range(*ref.range)}
+    chunks = set(desk.round().chunks)
+    lost = {ref.range for ref in desk.in_hand("b")}
     commands = desk.tell(StreamBroken("b", "reset"))
-    again = [ref for _, ref in sent(commands)]
-    assert {i for ref in again for i in range(*ref.range)} == lost
-    assert {worker for worker, _ in sent(commands)} == {"a", "c"}
-    announced = [command for command in commands if isinstance(command, AnnounceRetry)]
-    assert {i for told in announced for i in range(*told.range)} == lost
-    assert CloseRound("job", 1) in desk.answer_all()
+    announced = {command.range for command in commands if isinstance(command, AnnounceRetry)}
+    assert announced == lost
+    again = desk.answer_all()
+    assert {ref.range for _, ref in [*sent(commands), *sent(again)]} >= lost
+    assert {ref.range for _, ref in sent(again)} <= chunks
+    assert set(desk.round().chunks) == chunks
+    assert CloseRound("job", 1) in again
+
+
+def test_what_failed_here_is_asked_back_or_tried_here_again_only_when_nobody_else_can() -> None:
+    desk = desk_of_two()
+    desk.tell(failure("b", task(1, 2)))
+    desk.tell(WorkerLeft("a", "SIGTERM"))
+    assert ("b", task(1, 2, 2)) in sent(desk.tick(1.0))
 
 
 def test_a_job_that_fails_with_its_worker_lets_the_next_one_start() -> None:
@@ -189,5 +202,5 @@ def test_a_job_that_fails_with_its_worker_lets_the_next_one_start() -> None:
     desk.start([10])
     desk.tell(JobSubmitted("next", "balanced"))
     commands = desk.tell(StreamBroken("a", "reset"))
-    assert commands[0] == note("worker a is gone: reset")
+    assert commands[0] == note("worker a broke off: reset")
     assert state(JobState.PLANNING, "looking at the files", "next") in commands

@@ -1,0 +1,70 @@
+"""Speed traces that were recorded: who needed how long for a row, and when."""
+
+import csv
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from gradloom.errors import InvalidInput
+from gradloom_coordinator.laboratory.traces import Stretch, Trace
+
+COLUMNS = ("worker", "at_s", "seconds_per_row")
+
+
+def read_trace(path: Path, round_s: float) -> Trace:
+    """A CSV file with the columns of COLUMNS, or JSON lines with such keys. Raises InvalidInput.
+
+    The median of all speeds counts as the usual one. Machine i does as the i-th worker by name, over and over if
+    there are more machines or more time than were recorded.
+    """
+    records: dict[str, list[tuple[float, float]]] = {}
+    for number, (worker, at_s, seconds_per_row) in enumerate(_rows(path), 1):
+        if not (at_s >= 0 and 0 < seconds_per_row < float("inf")):
+            numbers = f"at_s {at_s:g}, seconds_per_row {seconds_per_row:g}"
+            raise InvalidInput(
+                "trace_file", f"{path}: record {number}: {numbers}; the one must be >= 0, the other > 0"
+            )
+        records.setdefault(worker, []).append((at_s, seconds_per_row))
+    if not records:
+        raise InvalidInput("trace_file", f"{path} holds no record")
+    usual = median(pace for record in records.values() for _, pace in record)
+    machines = [
+        _Replay(sorted((at_s / round_s, pace / usual) for at_s, pace in record))
+        for _, record in sorted(records.items())
+    ]
+    return Trace(lambda machine, at: machines[machine % len(machines)].pace(at))
+
+
+class _Replay:
+    """One worker's record, played again and again."""
+
+    def __init__(self, record: Sequence[tuple[float, float]]) -> None:
+        self._starts = [at for at, _ in record]
+        self._slowness = [slowness for _, slowness in record]
+        gaps = sorted(later - earlier for earlier, later in pairwise(self._starts)) or [1.0]
+        self._length = self._starts[-1] + max(gaps[len(gaps) // 2], 1e-3)
+
+    def pace(self, at: float) -> Stretch:
+        """What was recorded last; before the first record, the first."""
+        times, at = divmod(at, self._length)
+        i = bisect_right(self._starts, at)
+        until = self._starts[i] if i < len(self._starts) else self._length
+        # rounding must not make a stretch that ends where it begins
+        return Stretch(self._slowness[max(0, i - 1)], times * self._length + max(until, at + 1e-9))
+
+
+def _rows(path: Path) -> Iterator[tuple[str, float, float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines: Iterable[Mapping[str, object]] = map(json.loads, filter(str.strip, file))
+        try:
+            for record in csv.DictReader(file) if path.suffix == ".csv" else lines:
+                worker, at_s, seconds_per_row = (str(record[name]) for name in COLUMNS)
+                yield worker, float(at_s), float(seconds_per_row)
+        except (KeyError, TypeError, ValueError) as error:
+            wanted = ", ".join(COLUMNS)
+            raise InvalidInput(
+                "trace_file", f"{path}: {error}; it must be .csv or JSON lines with {wanted}"
+            ) from None
