@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPYPATH := coordinator:worker:dashboard
 
-.PHONY: help setup demo test check format stubs bench clean
+.PHONY: help setup demo test soak check format stubs bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test: setup  ## the whole test suite
 	@tests/install_packages.sh
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+soak: setup  ## simulate SEEDS=100000 worlds on all cores; FIRST=0 is the first seed
+	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),100000)
+
 check: setup  ## ruff, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,7 +44,7 @@ stubs: setup  ## write gradloom/v1 from protos/
 	$(BIN)/python -m grpc_tools.protoc -I protos --grpc_python_out=. protos/gradloom/v1/*_service.proto
 
 bench: setup  ## every benchmark, one after the other
-	@for b in gradient round_trip wire; do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
+	@for b in gradient round_trip wire scale; do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 clean:  ## remove the virtualenv and everything built
 	rm -rf $(VENV) build dist demo *.egg-info

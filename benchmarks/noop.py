@@ -20,6 +20,7 @@ from gradloom.data.shard import Rows, Shard
 from gradloom.jobs import RoundCompleted
 from gradloom.memory import tune_malloc
 from gradloom.models import Model
+from gradloom.saved import Saved, restore_value, save_value
 from gradloom.schema import Schema
 from gradloom.settings import CoordinatorSettings, WorkerSettings
 from gradloom.specs import DataSpec, JobSpec
@@ -64,6 +65,12 @@ class Noop:
 
     def update(self, state: NoopState, total: Tensors) -> NoopState:
         return replace(state, round=state.round + 1)
+
+    def save(self, state: NoopState) -> Saved:
+        return save_value(state)
+
+    def restore(self, schema: Schema, saved: Saved) -> NoopState:
+        return restore_value(NoopState, saved)
 
     def done(self, state: NoopState) -> str | None:
         return "enough" if state.round >= self.settings.rounds else None
@@ -127,12 +134,12 @@ async def noop_rounds(
     np.save(data, np.zeros((n_workers, 2)))
     running = await start(CoordinatorSettings(port=0, data_dir=folder))
     peers = start_peers(running.addresses.address)
-    while len(running.coordinator.links) < n_workers:  # noqa: ASYNC110 - what joins is counted outside of asyncio
+    while len(running.coordinator.attendance.links) < n_workers:  # noqa: ASYNC110 - what joins is counted outside of asyncio
         await asyncio.sleep(0.01)
     settings = {"n_bytes": str(n_bytes), "rounds": str(rounds + warmup)}
     spec = JobSpec("noop", DataSpec((str(data),), target="1", shards=n_workers), settings)
     idle = _peak()
-    view = running.coordinator.submit(spec, "")
+    view = await running.coordinator.submit(spec, "")
     ends: list[float] = []
     peaks: list[int] = []
     cpu = 0.0
