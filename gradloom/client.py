@@ -17,12 +17,14 @@ import grpc
 
 from gradloom.connection import Connection
 from gradloom.errors import InvalidInput, JobCancelled, JobFailed, Unavailable
+from gradloom.faults import Fault, check_fault
 from gradloom.jobs import AlgorithmDescription, JobEvent, JobState, JobView, WorkerView
 from gradloom.settings import DEFAULT_PORT
 from gradloom.specs import DataSpec, JobSpec, check_spec
 from gradloom.status import from_rpc_error
 from gradloom.v1 import cluster_service_pb2, job_service_pb2
 from gradloom.wire import jobs as wire
+from gradloom.wire.faults import fault_to_proto
 
 if TYPE_CHECKING:
     from gradloom.models import Model
@@ -74,14 +76,21 @@ class Client:
         test_fraction: float = 0.0,
         seed: int = 0,
         placement: str = "",
+        synchrony: str = "",
+        speculation: bool = True,
+        share_weight: float = 1.0,
+        required_labels: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
         client_token: str | None = None,
     ) -> "Job":
         """Queue a training job and return at once.
 
         ``data`` is one or more files, globs or folders; relative paths are made absolute, because workers run
-        elsewhere. ``settings`` are the algorithm's. The same ``client_token`` with the same specification names
-        the same job, so that submitting again after a lost answer is safe; without one a random token is made.
+        elsewhere. ``settings`` are the algorithm's. ``synchrony`` says when a round is over (see
+        ``gradloom.synchrony``), ``speculation`` whether tasks that take too long are copied, ``share_weight`` the
+        job's share of the workers beside other jobs, ``required_labels`` which workers may compute for it. The same
+        ``client_token`` with the same specification names the same job, so that submitting again
+        after a lost answer is safe; without one a random token is made.
 
         Raises InvalidInput naming the field, AlreadyExists if the token stands for another specification,
         Overloaded if too many jobs wait, Unavailable if the cluster can't be reached.
@@ -95,7 +104,18 @@ class Client:
             shards=shards,
         )
         texts = {name: setting_text(name, value) for name, value in (settings or {}).items()}
-        spec = JobSpec(algorithm, source, texts, test_fraction, seed, placement)
+        spec = JobSpec(
+            algorithm,
+            source,
+            texts,
+            test_fraction,
+            seed,
+            placement,
+            synchrony=synchrony,
+            share_weight=share_weight,
+            required_labels=required_labels or {},
+            speculation="on" if speculation else "off",
+        )
         return self.submit_spec(spec, client_token=client_token)
 
     def submit_spec(self, spec: JobSpec, *, client_token: str | None = None) -> "Job":
@@ -129,6 +149,18 @@ class Client:
         )
         return [wire.worker_from_proto(worker) for worker in response.workers]
 
+    def inject(self, worker: str, fault: Fault) -> float:
+        """Have a worker do harm to itself; when it was told, by the clock of the jobs' events.
+
+        Raises NotFound, InvalidInput, and Conflict if the worker was not started with ``--allow-chaos``.
+        """
+        check_fault(fault)
+        request = cluster_service_pb2.InjectFaultRequest(worker=worker, fault=fault_to_proto(fault))
+        response: cluster_service_pb2.InjectFaultResponse = self._connection.call(
+            self._connection.cluster.InjectFault, request
+        )
+        return response.at.ToNanoseconds() / 1e9
+
     def algorithms(self) -> list[AlgorithmDescription]:
         """The algorithms that the coordinator knows."""
         response: job_service_pb2.ListAlgorithmsResponse = self._connection.call(
@@ -161,13 +193,14 @@ class Job:
         )
         return wire.job_from_proto(response.job)
 
-    def watch(self, after_sequence: int = 0) -> Iterator[JobEvent]:
-        """The job's events in order, each once, as they happen; follows the job to its end.
+    def watch(self, after_sequence: int = 0, timeout_s: float | None = None) -> Iterator[JobEvent]:
+        """The job's events in order, each once, as they happen; follows it to its end, or for ``timeout_s``.
 
         A broken stream is taken up again after the last event seen. Raises Unavailable when it stays broken for
         the client's ``timeout_s``, NotFound, and EventsGone if those events are no longer kept.
         """
-        return self._connection.events(self.id, after_sequence, deadline=None)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        return self._connection.events(self.id, after_sequence, deadline)
 
     def wait(self, timeout_s: float | None = None) -> JobView:
         """Follow the job to its end, or for ``timeout_s``. Raises Unavailable if it has not ended by then."""

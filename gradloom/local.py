@@ -29,6 +29,7 @@ _NEEDED = (
     "grpc_health",
     "grpc_reflection",
     "prometheus_client",
+    "sqlalchemy",
     "threadpoolctl",
 )
 
@@ -38,6 +39,7 @@ class LocalCluster:
 
     ``port`` and ``metrics_port`` 0 = any free one. ``data_dir`` keeps jobs, checkpoints and logs; None = a
     temporary folder that ``close`` removes. ``start_timeout_s`` bounds the wait for all of them to be ready.
+    ``allow_chaos``: operators may inject faults into the workers (``gradloom chaos``).
 
     Raises InvalidInput for values out of bounds, Unavailable if a process does not start.
     """
@@ -51,6 +53,7 @@ class LocalCluster:
         data_dir: str | os.PathLike[str] | None = None,
         metrics_port: int = 0,
         start_timeout_s: float = 60.0,
+        allow_chaos: bool = False,
     ) -> None:
         if not 1 <= workers <= MAX_LOCAL_WORKERS:
             raise InvalidInput(
@@ -62,6 +65,7 @@ class LocalCluster:
         self._n_workers = workers
         self._host, self._port, self._metrics_port = host, port, metrics_port
         self._start_timeout_s = start_timeout_s
+        self._allow_chaos = allow_chaos
         self._wished_dir = data_dir
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._data_dir: Path | None = None
@@ -150,6 +154,26 @@ class LocalCluster:
         worker.announced(self._start_timeout_s)
         return worker.process
 
+    def kill_coordinator(self) -> None:
+        """End the coordinator with SIGKILL, as a crash would; jobs and workers wait for it to come back."""
+        self.coordinator.kill()
+        self.coordinator.wait()
+        assert self._coordinator is not None
+        self._coordinator.release()
+
+    def restart_coordinator(self) -> None:
+        """Start the coordinator again at the same address, on what the last one has left; SIGTERM for that one.
+
+        Returns once it serves. Raises Unavailable.
+        """
+        assert self._coordinator is not None, "it has been started before"
+        stop([self._coordinator])
+        self._port, self._metrics_port = (
+            int(address.rpartition(":")[2]) for address in (self.address, self.metrics_address)
+        )
+        self._coordinator = self._start_coordinator(self.data_dir)
+        self._announcement = self._coordinator.announced(self._start_timeout_s)
+
     def wait_for_end(self, timeout_s: float | None = None) -> str | None:
         """Wait until a child ends, and name it (``coordinator``, ``worker-0``); None after ``timeout_s``.
 
@@ -196,6 +220,8 @@ class LocalCluster:
     def _start_worker(self) -> Child:
         name = f"worker-{len(self._workers)}"
         arguments = ["--coordinator", self.address, "--name", name, "--metrics-port", "0"]
+        if self._allow_chaos:
+            arguments.append("--allow-chaos")
         worker = self._spawn(name, "gradloom_worker", arguments)
         self._workers.append(worker)
         return worker

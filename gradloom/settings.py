@@ -1,9 +1,11 @@
 """Settings of the services. Only the ``__main__`` modules fill them from arguments and the environment."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_PORT = 50051
+DRAIN_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,13 @@ class CoordinatorSettings:
     lost_after_s: float = 5.0
     task_timeout_s: float = 600.0
     planning_timeout_s: float = 600.0
+    store_url: str = ""
+    """Where jobs are kept: ``sqlite:///FILE`` or ``postgresql://USER@HOST/DATABASE``; empty = a file in data_dir."""
+    checkpoint_uri: str = ""
+    """Folder of the checkpoints, as fsspec understands it; empty = one in data_dir."""
+    checkpoint_every_s: float = 10.0
+    checkpoint_every_rounds: int = 0
+    """Whichever comes first; 0 = by time alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +43,18 @@ class WorkerSettings:
     coordinator: str = f"127.0.0.1:{DEFAULT_PORT}"
     name: str = "worker"
     """Wished name; the coordinator makes it unique."""
+    node: str = ""
+    """The machine that it shares with other workers; empty = this host's name."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What jobs may ask for."""
     metrics_port: int | None = None
     cache_bytes: int = 1024**3
     """Memory for shards; the longest unused ones go first."""
     give_up_after_s: float = 300.0
     """Leave when the coordinator could not be reached for so long."""
+    resume_for_s: float = 10.0
+    """A session that broke off may be resumed for so long."""
+    drain_timeout_s: float = DRAIN_TIMEOUT_S
+    """A worker that is told to leave finishes what it computes for so long."""
+    allow_chaos: bool = False
+    """Whether operators may have it do harm to itself."""

@@ -1,8 +1,8 @@
 """One table between gradloom's errors and gRPC status codes, read in both directions.
 
 A refusal crosses the wire as a ``google.rpc.Status``: its message is the sentence, an ErrorInfo names the class,
-and a BadRequest names the field of an InvalidInput. So the client raises the very error that the server meant.
-No call is made and nothing is retried here.
+a BadRequest names the field of an InvalidInput, and a RetryInfo says when to try again what is Unavailable. So the
+client raises the very error that the server meant. No call is made and nothing is retried here.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from typing import cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -19,6 +20,9 @@ from gradloom import errors
 DOMAIN = "gradloom"
 MAX_SENTENCE_BYTES = 1000
 """A status travels in HTTP/2 trailers, of which gRPC takes 8 KiB; a sentence stands in them up to three times."""
+
+RETRY_AFTER = Duration(seconds=1)
+"""When to try again what is unavailable or overloaded now."""
 
 # A subclass that is not listed has the code of its nearest listed ancestor.
 _CODES: dict[type[errors.GradloomError], grpc.StatusCode] = {
@@ -60,6 +64,8 @@ def to_status(error: errors.GradloomError) -> status_pb2.Status:
             field=_shorten(error.field), description=_shorten(error.problem)
         )
         _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, errors.Unavailable):
+        _attach(status, error_details_pb2.RetryInfo(retry_delay=RETRY_AFTER))
     return status
 
 

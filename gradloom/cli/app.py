@@ -8,6 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradloom.cli.options import (
+    AlgorithmSettings,
+    AsJson,
+    Cluster,
+    ClusterIfAny,
+    Data,
+    Format,
+    JobId,
+    ModelFile,
+    Placement,
+    RequiredLabels,
+    ShareWeight,
+    Speculation,
+    Synchrony,
+)
 from gradloom.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -27,22 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON on stdout, and nothing else.")]
-Cluster = Annotated[
-    str,
-    typer.Option("--cluster", metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="The running cluster."),
-]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")]
-Data = Annotated[
-    list[str],
-    typer.Option(metavar="URI", help="File, glob or folder, local or s3://, gs://, ...; may be repeated."),
-]
-Format = Annotated[
-    str | None,
-    typer.Option("--format", help="parquet, csv, npy, npz or svmlight; by the file name if not given."),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -69,6 +68,9 @@ def up(
         Path | None, typer.Option(help="Keeps jobs and logs; a temporary folder if not given.")
     ] = None,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 = any free one.")] = 0,
+    allow_chaos: Annotated[
+        bool, typer.Option("--allow-chaos", envvar="GRADLOOM_ALLOW_CHAOS", help="See: gradloom chaos.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a cluster on this machine until Ctrl-C."""
@@ -77,7 +79,14 @@ def up(
     from gradloom.local import LocalCluster
 
     count = default_workers() if workers is None else workers
-    cluster = LocalCluster(count, port=port, host=host, data_dir=data_dir, metrics_port=metrics_port)
+    cluster = LocalCluster(
+        count,
+        port=port,
+        host=host,
+        data_dir=data_dir,
+        metrics_port=metrics_port,
+        allow_chaos=allow_chaos,
+    )
     serving.up(cluster, as_json=as_json)
 
 
@@ -101,19 +110,13 @@ def train(
     seed: Annotated[
         int, typer.Option(help="Decides which rows are held out, and the order of rows in batches.")
     ] = 0,
-    placement: Annotated[
-        str, typer.Option(help="balanced or round_robin; the cluster's default if empty.")
-    ] = "",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the algorithm; may be repeated."),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="A running cluster, not one of its own."
-        ),
-    ] = None,
+    placement: Placement = "",
+    synchrony: Synchrony = "",
+    speculation: Speculation = True,
+    share_weight: ShareWeight = 1.0,
+    required_labels: RequiredLabels = None,
+    settings: AlgorithmSettings = None,
+    cluster: ClusterIfAny = None,
     watch: Annotated[
         bool, typer.Option("--watch/--detach", help="Follow the job to its end, or leave it to the cluster.")
     ] = True,
@@ -134,6 +137,10 @@ def train(
         test_fraction=test_fraction,
         seed=seed,
         placement=placement,
+        synchrony=synchrony,
+        speculation=speculation,
+        share_weight=share_weight,
+        required_labels=required_labels or [],
         settings=settings or [],
     )
     where = training.Where(cluster or None, workers, detach=not watch)
@@ -218,6 +225,41 @@ def workers(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None
 
 
 @app.command()
+def chaos(
+    worker: Annotated[str, typer.Argument(metavar="WORKER", help="See: gradloom workers.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="slow, kill, pause, partition or corrupt.")],
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="TIME", help="How long it is slow, paused or cut off; 10s if not given."
+        ),
+    ] = None,
+    factor: Annotated[float | None, typer.Option(help="How many times slower; 5 if not given.")] = None,
+    count: Annotated[int | None, typer.Option(help="How many results are damaged; 1 if not given.")] = None,
+    observe: Annotated[
+        str, typer.Option(metavar="TIME", help="How long to look at rounds before and after the fault.")
+    ] = "10s",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the report.")] = None,
+    cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
+) -> None:
+    """Have a worker suffer a fault and report what the running jobs made of it.
+
+    The worker must have been started with --allow-chaos.
+    """
+    from gradloom.cli import chaos as command
+    from gradloom.cli.training import check_writable
+    from gradloom.client import Client
+
+    fault = command.fault_of(kind, for_, factor, count)
+    observe_s = command.seconds_of("observe", observe)
+    if out is not None:
+        check_writable(out)
+    with Client(cluster) as client:
+        command.chaos(client, worker, fault, observe_s, out, as_json)
+
+
+@app.command()
 def model(
     job: JobId,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to keep the model.")],
@@ -282,6 +324,16 @@ def evaluate(
     write_line(f"rows       {rows:,}")
     for name, score in scores.items():
         write_line(f"{name:<10} {score:.6g}")
+
+
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def simulate(context: typer.Context) -> None:
+    """Compare scheduling policies on speed traces, without a cluster; --help lists its options."""
+    from gradloom.cli import simulating
+
+    raise typer.Exit(simulating.simulate(context.args))
 
 
 @app.command()

@@ -76,9 +76,13 @@ def spec_of(
     test_fraction: float,
     seed: int,
     placement: str,
+    synchrony: str,
+    speculation: bool,
+    share_weight: float,
+    required_labels: Sequence[str],
     settings: Sequence[str],
 ) -> JobSpec:
-    """A specification from the words of a command line: ``features`` ``a,b,c``, ``settings`` ``name=value``."""
+    """A specification from the words of a command line: ``features`` ``a,b,c``, the others ``name=value``."""
     source = DataSpec(
         uris=absolute_uris(data),
         target=target,
@@ -87,21 +91,32 @@ def spec_of(
         format=data_format,
         shards=shards,
     )
-    return JobSpec(algorithm, source, parse_settings(settings), test_fraction, seed, placement)
+    return JobSpec(
+        algorithm,
+        source,
+        parse_pairs("--set", settings, "l2=0.01"),
+        test_fraction,
+        seed,
+        placement,
+        synchrony=synchrony,
+        share_weight=share_weight,
+        required_labels=parse_pairs("--require-label", required_labels, "zone=a"),
+        speculation="on" if speculation else "off",
+    )
 
 
-def parse_settings(words: Sequence[str]) -> dict[str, str]:
-    """``name=value`` words as a mapping. Raises InvalidInput."""
-    settings: dict[str, str] = {}
+def parse_pairs(option: str, words: Sequence[str], example: str) -> dict[str, str]:
+    """``name=value`` words of an option as a mapping. Raises InvalidInput."""
+    pairs: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         name = name.strip()
         if not (name and equals):
-            raise InvalidInput("--set", f"{word!r} is not allowed; write NAME=VALUE, e.g. --set l2=0.01")
-        if name in settings:
-            raise InvalidInput("--set", f"{name!r} is given twice, as {settings[name]!r} and as {value!r}")
-        settings[name] = value
-    return settings
+            raise InvalidInput(option, f"{word!r} is not allowed; write NAME=VALUE, e.g. {option} {example}")
+        if name in pairs:
+            raise InvalidInput(option, f"{name!r} is given twice, as {pairs[name]!r} and as {value!r}")
+        pairs[name] = value
+    return pairs
 
 
 def check_writable(out: Path) -> None:

@@ -1,7 +1,7 @@
 """Jobs, workers and algorithms as tables for people and as plain values for JSON. No calls are made here."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -70,7 +70,17 @@ def shares_table(shares: Iterable[WorkerShare]) -> Table:
 def workers_table(workers: Iterable[WorkerView]) -> Table:
     """One line a worker."""
     table = _table(
-        "worker", "state", "host", "pid", "cores", "memory", "shards", "tasks", "rows/s", "heartbeat"
+        "worker",
+        "state",
+        "host",
+        "pid",
+        "cores",
+        "memory",
+        "shards",
+        "tasks",
+        "rows/s",
+        "heartbeat",
+        "remarks",
     )
     for worker in workers:
         table.add_row(
@@ -84,8 +94,13 @@ def workers_table(workers: Iterable[WorkerView]) -> Table:
             str(worker.tasks_in_flight),
             f"{worker.rows_per_second:,.0f}",
             f"{worker.heartbeat_age_s:.1f} s ago",
+            "; ".join(filter(None, (worker.reason, worker.straggler, _labels_text(worker.labels)))),
         )
     return table
+
+
+def _labels_text(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in labels.items())
 
 
 def algorithm_values(description: AlgorithmDescription) -> dict[str, object]:

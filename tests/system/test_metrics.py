@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,7 +133,13 @@ def test_a_worker_tells_where_its_time_goes(cluster: LocalCluster, jobs: Any, lo
     assert rows > 0
     assert {name: after[name].type for name in WORKER_METRICS} == WORKER_METRICS
     phases = {s.labels["phase"] for s in after["gradloom_worker_time_seconds"].samples if "phase" in s.labels}
-    assert phases == {"queue", "load", "compute", "encode"}
+    assert phases == {"queue", "load", "decode", "compute", "encode", "send", "barrier_wait", "idle"}
+    time_of_all = "gradloom_worker_time_seconds"
+    early, first, late = time.monotonic(), families(address), time.monotonic()
+    next(rounds)
+    later, second, latest = time.monotonic(), families(address), time.monotonic()
+    passed_s = value(second, time_of_all, "_total") - value(first, time_of_all, "_total")
+    assert later - late <= passed_s <= latest - early
     assert value(after, "gradloom_worker_shard_bytes") >= 50_000 * 60 * 4
     assert all(counts(after)[key] >= count for key, count in counts(before).items())
 

@@ -1,0 +1,49 @@
+"""Options that several commands share, or that say much: their names, metavars and help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON on stdout, and nothing else.")]
+Cluster = Annotated[
+    str,
+    typer.Option("--cluster", metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="The running cluster."),
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")]
+Data = Annotated[
+    list[str],
+    typer.Option(metavar="URI", help="File, glob or folder, local or s3://, gs://, ...; may be repeated."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="parquet, csv, npy, npz or svmlight; by the file name if not given."),
+]
+Placement = Annotated[
+    str, typer.Option(help="balanced, local, round_robin or random; the cluster's default if empty.")
+]
+Synchrony = Annotated[
+    str, typer.Option(help="When a round is over: synchronous, backup:B, bounded:S, asynchronous, local:H.")
+]
+Speculation = Annotated[
+    bool, typer.Option("--speculation/--no-speculation", help="Copy tasks that take too long.")
+]
+ShareWeight = Annotated[float, typer.Option(help="The job's share of the workers beside other jobs.")]
+RequiredLabels = Annotated[
+    list[str] | None,
+    typer.Option("--require-label", metavar="NAME=VALUE", help="Only on such workers; may be repeated."),
+]
+AlgorithmSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting of the algorithm; may be repeated."),
+]
+ClusterIfAny = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="HOST:PORT",
+        envvar="GRADLOOM_CLUSTER",
+        help="A running cluster, not one of its own.",
+    ),
+]
