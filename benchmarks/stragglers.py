@@ -194,7 +194,7 @@ async def lose_a_worker() -> dict[str, float]:
         "round_hit_ms": 1e3 * hit,
         "lost_ms": 1e3 * (hit - before),
         "detection_ms": 1e3 * (noticed_at - killed_at),
-        "task_ms": 1e3 * max(0.02, NAP_S_PER_ROW * ROWS / SHARDS),
+        "task_ms": 1e3 * NAP_S_PER_ROW * ROWS / SHARDS,
     }
 
 

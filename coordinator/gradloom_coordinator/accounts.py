@@ -36,11 +36,14 @@ class Accounts:
 
     def credit(self, job: Job, worker: Worker, event: PartialArrived, now: float) -> None:
         """Take in where the time of one answer went."""
-        # what a worker says of itself is not believed blindly
-        rows = min(event.rows, job.rows_in(event.task.range))
+        assert job.round is not None
+        rows = job.rows_in(event.task.range)
+        # what a worker says of itself is not believed blindly; in some steps only some rows take part
+        taking_part = min(event.rows, rows)
+        job.round.rows_answered += taking_part
         share, times = job.share(worker.id), event.times
-        worker.rows += rows
-        share.rows += rows
+        worker.rows += taking_part
+        share.rows += taking_part
         share.busy_s += times.busy_s
         job.partial_bytes = event.byte_length
         given = worker.tasks.get(event.task)

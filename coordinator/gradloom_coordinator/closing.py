@@ -1,9 +1,10 @@
 """When a round is over, by the synchrony of its job. Pure; see ``gradloom.synchrony`` for what each kind guarantees."""
 
+from gradloom.canonical import Range
 from gradloom.steps import Step
 from gradloom.synchrony import SynchronyKind
 from gradloom_coordinator.events import TaskRef
-from gradloom_coordinator.rounds import Chunk, Round
+from gradloom_coordinator.rounds import Round
 from gradloom_coordinator.state import Job, Worker
 
 MAX_STALENESS_PER_WORKER = 2
@@ -24,18 +25,18 @@ def is_over(job: Job, round_: Round, answered: Worker) -> bool:
             return False
         case SynchronyKind.BACKUP:
             few = round_.n_shards - round_.shards_counted <= job.synchrony.number
-            return few and not any(behind(job, chunk) for chunk in round_.missing())
+            return few and not any(behind(job, chunk.range) for chunk in round_.missing())
         case SynchronyKind.BOUNDED:
             return _has_done_its_share(job, round_, answered) and not any(
-                behind(job, chunk) >= job.synchrony.number for chunk in round_.missing()
+                behind(job, chunk.range) >= job.synchrony.number for chunk in round_.missing()
             )
         case SynchronyKind.ASYNCHRONOUS:
             return _has_done_its_share(job, round_, answered)
 
 
-def behind(job: Job, chunk: Chunk) -> int:
-    """Rounds since all shards of a chunk were counted last."""
-    return max(job.behind[chunk.range.lo : chunk.range.hi], default=0)
+def behind(job: Job, shards: Range) -> int:
+    """Rounds since all of these shards were counted last."""
+    return max(job.behind[shards.lo : shards.hi], default=0)
 
 
 def note_missing(job: Job, round_: Round) -> None:
@@ -60,4 +61,6 @@ def is_too_stale(job: Job, task: TaskRef, n_workers: int) -> bool:
 
 
 def _has_done_its_share(job: Job, round_: Round, worker: Worker) -> bool:
+    if not round_.rows_answered:
+        return False  # a step needs a gradient of something
     return not round_.queued_rows.get(worker.id) and not any(task.job == job.id for task in worker.tasks)

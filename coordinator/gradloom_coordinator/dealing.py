@@ -16,8 +16,10 @@ from heapq import heapify, heappop, heapreplace
 from itertools import islice
 from math import inf
 
+from gradloom.canonical import Range
 from gradloom.jobs import WorkerState
 from gradloom_coordinator import commands as c
+from gradloom_coordinator.closing import behind
 from gradloom_coordinator.commands import Command, TaskOrder
 from gradloom_coordinator.events import TaskRef, WorkerId
 from gradloom_coordinator.limits import Limits
@@ -28,6 +30,10 @@ SOON_S = 0.001
 """After the moment from which on something pays: then it does so whatever rounding made of the times."""
 LOOK_AT = 4
 """Of the oldest and of the newest tasks in hand, when there is something to steal or to copy: a bound on the cost."""
+
+
+LOOK_AGAIN = 64
+"""Workers that could take more, whenever time passes: the same for a cluster of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +53,23 @@ class Dealer:
     limits: Limits
     state: ClusterState
 
-    def open(self, job: Job, carried: Mapping[TaskRef, WorkerId], now: float) -> list[Command]:
+    def open(
+        self, job: Job, carried: Mapping[TaskRef, WorkerId], missed: Mapping[Range, Chunk], now: float
+    ) -> list[Command]:
         """Queue the plan's chunks of a new round and hand out the first of them.
 
-        ``carried``: tasks of rounds that ended without them; what they compute is counted in this one.
+        ``carried``: tasks of rounds that ended without them; what they compute is counted in this one. ``missed``: the
+        chunks that the round before ended without; whoever owns more than it can do comes to the last ones too.
         """
         assert job.round is not None
         assert job.plan is not None
         round_ = job.round
         taken = {ref.range: ref for ref in carried}
         for worker_id, orders in job.plan.orders.items():
-            for order in orders:
+            for order in sorted(orders, key=lambda order: -behind(job, order.range)) if missed else orders:
                 chunk = Chunk(order, job.rows_in(order.range))
+                if order.range in missed:
+                    chunk.remember(missed[order.range])
                 if order.range in taken:
                     self._carry(round_, chunk, taken.pop(order.range), carried)
                 else:
@@ -100,6 +111,16 @@ class Dealer:
         ):  # idle ones first
             if orphans_only and not self._any_orphans():
                 break
+            commands += self.feed_one(worker_id, now)
+        return commands
+
+    def look_again(self, now: float) -> list[Command]:
+        """As time passes tasks come to be late: let some of the workers that have nothing to do see whether they are.
+
+        Some are enough, since all of them see the same tasks; next time it is others' turn.
+        """
+        commands: list[Command] = []
+        for worker_id in list(islice(self.state.hungry, LOOK_AGAIN)):
             commands += self.feed_one(worker_id, now)
         return commands
 
@@ -313,26 +334,33 @@ class Dealer:
         assert round_ is not None
         if not (limits.speculation and job.speculation) or job.copies.rests_in(round_.number):
             return []
-        if round_.shards_counted < limits.copy_after_share * round_.n_shards:
+        if not round_.paces or round_.copies_in_hand >= max(
+            1, int(limits.copy_slots * len(self.state.workers))
+        ):
             return []
-        if round_.copies_in_hand >= max(1, int(limits.copy_slots * len(self.state.workers))):
-            return []
-        pace, soonest = round_.median_pace(), None
+        soonest = None
         for ref, holder in self._late_tasks(round_).items():
             given = self.state.workers[holder].tasks[ref]
             started = self._started(self.state.workers[holder], ref, given, now)
             if started is None:
                 continue
-            late_at = started + max(limits.copy_min_s, limits.copy_slower * pace * given.rows)
+            late_at = started + self._too_long_s(round_, given.rows)
             if not self._may_copy(job, worker, given, max(now, late_at) - started):
                 continue
             if now >= late_at:
-                slow = f"{now - started:.2g} s, median {pace * given.rows:.2g} s"
+                slow = f"{now - started:.2g} s, median {round_.median_pace() * given.rows:.2g} s"
                 pick = Pick(job, given.chunk, f"copies what takes {holder} too long: {slow}", is_copy=True)
                 self._hand_over(pick, worker, now)
                 return self._orders(worker, [pick])
             soonest = min(late_at, soonest or late_at)
         return [c.WakeAt(soonest)] if soonest is not None else []
+
+    def _too_long_s(self, round_: Round, rows: int) -> float:
+        """How long so many rows may take before they are copied: as the others, or until they seem to hang."""
+        limits, median_s = self.limits, round_.median_pace() * rows
+        if round_.shards_counted >= limits.copy_after_share * round_.n_shards:
+            return max(limits.copy_min_s, limits.copy_slower * median_s)
+        return max(limits.hung_min_s, limits.hung_slower * median_s)
 
     def _started(self, holder: Worker, ref: TaskRef, given: Given, now: float) -> float | None:
         """When a task was begun; one that was asked back in vain counts as begun when it was given."""

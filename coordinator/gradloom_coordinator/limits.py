@@ -23,6 +23,10 @@ class Limits:
 
     # ---- jobs
     max_running_jobs: int = 2
+    shared_chunk_s: float = 0.1
+    """Longest chunk while jobs share the workers: so long one job's short rounds may wait for another's chunk."""
+    max_credit_s: float = 10.0
+    """Of work that a job may have had less than the others, and is given first."""
 
     # ---- placement
     speed_memory: float = 0.8
@@ -62,6 +66,9 @@ class Limits:
     copy_slower: float = 1.5
     """Times the median seconds per row of the round."""
     copy_min_s: float = 0.1
+    hung_slower: float = 5.0
+    """Times the median, before that share is counted: few workers may hold the rest of a round."""
+    hung_min_s: float = 1.0
     copy_slots: float = 0.1
     """Of the workers; at least one."""
 

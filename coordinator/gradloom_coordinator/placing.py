@@ -29,6 +29,8 @@ class Placer:
         if job.pace_s and not plan.pace_s:
             job.plan = self._cut(job, plan)
             return self._move_if_it_pays(job)
+        if plan.shared != self._is_shared():
+            job.plan = self._cut(job, plan)
         if job.round.number - plan.judged_in_round >= self.limits.replace_every_rounds:
             job.plan = replace(plan, judged_in_round=job.round.number)
             off = job.pace_s / plan.pace_s if plan.pace_s else 1.0
@@ -53,7 +55,8 @@ class Placer:
         placement = self._choose(job, takers)
         before = job.placement
         nobody_new = before is not None and before.shards.keys() == {worker.id for worker in takers}
-        if before is not None and nobody_new and not self._pays(job, before, placement):
+        same_policy = job.plan is not None and job.plan.policy == job.policy
+        if before is not None and nobody_new and same_policy and not self._pays(job, before, placement):
             return []
         return self._adopt(job, placement, why)
 
@@ -108,7 +111,7 @@ class Placer:
             part = placement.shards.get(name, ())
             job.share(name).shards = len(part)
             job.counts.moved_shards += sum(owner.get(i, name) != name for i in part)
-        plan = Plan(placement, {}, ring(list(placement.shards)), 0.0, job.round.number)
+        plan = Plan(placement, job.policy, {}, ring(list(placement.shards)), 0.0, job.round.number)
         job.plan = self._cut(job, plan)
         text = f"placed: {placement.reason}" + (f"; {why}" if why else "")
         return [AnnounceNote(job.id, text)]
@@ -119,11 +122,16 @@ class Placer:
         busy_s = len(plan.placement.shards) * self.limits.answer_s / self.limits.max_answer_share
         limits = replace(self.limits, chunk_min_s=max(self.limits.chunk_min_s, busy_s))
         paces = {worker: self._pace(job, worker) for worker in plan.placement.shards}
+        shared = self._is_shared()
         orders = {
-            worker: cut(shards, job.rows_before, paces[worker], send_s, limits)
+            worker: cut(shards, job.rows_before, paces[worker], send_s, limits, shared=shared)
             for worker, shards in plan.placement.shards.items()
         }
-        return replace(plan, orders=orders, pace_s=sum(paces.values()) / len(paces))
+        return replace(plan, orders=orders, pace_s=sum(paces.values()) / len(paces), shared=shared)
+
+    def _is_shared(self) -> bool:
+        """Whether several jobs want the workers."""
+        return len(self.state.active) > 1
 
     def _pace(self, job: Job, worker: str) -> float:
         speed = job.share(worker).rows_per_second

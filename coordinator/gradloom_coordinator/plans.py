@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from gradloom.canonical import Range, cover
 from gradloom_coordinator.commands import TaskOrder
@@ -18,6 +19,8 @@ class Plan:
     """What rounds open with until it is made anew."""
 
     placement: Placement
+    policy: str
+    """That has made the placement."""
     orders: Mapping[WorkerId, tuple[TaskOrder, ...]]
     """Each worker's chunks, in order."""
     helps: Mapping[WorkerId, WorkerId]
@@ -25,6 +28,8 @@ class Plan:
     pace_s: float
     """Seconds per row that the chunks were cut for; 0 = unknown."""
     judged_in_round: int
+    shared: bool = False
+    """Whether the chunks were cut for workers that several jobs share."""
 
 
 def ring(workers: Sequence[WorkerId]) -> dict[WorkerId, WorkerId]:
@@ -33,17 +38,25 @@ def ring(workers: Sequence[WorkerId]) -> dict[WorkerId, WorkerId]:
 
 
 def cut(
-    shards: Sequence[int], rows_before: Sequence[int], seconds_per_row: float, send_s: float, limits: Limits
+    shards: Sequence[int],
+    rows_before: Sequence[int],
+    seconds_per_row: float,
+    send_s: float,
+    limits: Limits,
+    *,
+    shared: bool = False,
 ) -> tuple[TaskOrder, ...]:
     """The chunks of one share: nodes of the tree over ``len(rows_before) - 1`` shards, in order.
 
-    A chunk takes ``chunk_min_s``, a ``max_chunks``-th of the share, or so long that ``send_s`` (sending one partial)
-    is a small part of it: whichever is most. Which chunks are cut changes no bit of the sum.
+    A chunk takes about ``chunk_min_s``, a ``max_chunks``-th of the share (at most ``shared_chunk_s`` if ``shared``), or
+    so long that ``send_s`` (sending one partial) is a small part of it: whichever is most. Nodes only halve, so a chunk
+    may be half as long. Which chunks are cut changes no bit of the sum.
     """
     nodes = cover(shards, len(rows_before) - 1)
     rows = sum(rows_before[node.hi] - rows_before[node.lo] for node in nodes)
     if seconds_per_row:
-        wanted_s = max(limits.chunk_min_s, seconds_per_row * rows / limits.max_chunks)
+        longest_s = limits.shared_chunk_s if shared else inf
+        wanted_s = max(limits.chunk_min_s, min(longest_s, seconds_per_row * rows / limits.max_chunks))
         most_rows = max(wanted_s, send_s / limits.max_send_share) / seconds_per_row
     else:
         most_rows = rows / UNKNOWN_CHUNKS

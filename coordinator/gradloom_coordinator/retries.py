@@ -19,6 +19,8 @@ class Failure:
     task: TaskRef
     rows: int
     worker: WorkerId
+    joined_at: float
+    """Of its session: a worker that dies and comes back under its name has died twice."""
     reason: RetryReason
     detail: str
     worker_died: bool
@@ -41,7 +43,7 @@ def judge(limits: Limits, chunk: Chunk, failure: Failure) -> Verdict:
         return Verdict(failure.detail)
     where = f"shards {task.range} ({failure.rows} rows)"
     if failure.worker_died:
-        chunk.died |= {failure.worker}
+        chunk.died |= {(failure.worker, failure.joined_at)}
         if len(chunk.died) >= limits.max_deaths:
             deaths = f"{limits.max_deaths} workers were lost while they computed {where}"
             return Verdict(f"quarantined: {deaths}; the last was {failure.worker}: {failure.detail}")

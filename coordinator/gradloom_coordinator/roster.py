@@ -15,7 +15,7 @@ from gradloom_coordinator.events import JobId, TaskRef, WorkerId
 from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.retries import LOST_WORKER, Failure, judge
 from gradloom_coordinator.rounds import Chunk
-from gradloom_coordinator.state import ClusterState, Given, Worker
+from gradloom_coordinator.state import ClusterState, Given, Job, Worker
 from gradloom_coordinator.trust import Trust
 
 MAX_REMEMBERED = 10_000
@@ -58,7 +58,7 @@ class Roster:
             return []
         worker.heard_at, worker.answered_at = now, now
         if worker.blamed is not None:
-            worker.blamed.died -= {worker.id}
+            worker.blamed.died -= {(worker.id, worker.joined_at)}
             worker.blamed = None
         worker.step(WorkerState.IDLE)
         self.replan_all(f"{worker.id} is back")
@@ -93,6 +93,8 @@ class Roster:
             return False
         worker.step(WorkerState.BUSY if worker.tasks else WorkerState.IDLE)
         self.replan_all(f"{worker.id} is heard again")
+        if not worker.tasks:
+            self._back_to_work(worker, now)  # it fell silent over its probe
         return True
 
     def _trust(self, name: WorkerId) -> Trust:
@@ -241,7 +243,7 @@ class Roster:
         job = self.state.jobs[task.job]
         assert job.round is not None
         chunk = self.take_from(worker, task).chunk
-        failure = Failure(task, job.rows_in(task.range), worker.id, reason, detail, died)
+        failure = Failure(task, job.rows_in(task.range), worker.id, worker.joined_at, reason, detail, died)
         verdict = judge(self.limits, chunk, failure)
         if verdict.job_fails_because:
             return self.fail_job(job.id, verdict.job_fails_because)
@@ -260,11 +262,16 @@ class Roster:
         """A task is in a worker's hands no longer."""
         return self.state.take_from(worker, task)
 
-    def failed(self, worker: Worker, chunk: Chunk, now: float) -> list[Command]:
+    def failed(self, worker: Worker, job: Job, chunk: Chunk, now: float) -> list[Command]:
         """A task failed on a worker: exclude it if that was once too often and others do better.
 
-        What has failed on other workers too is the chunk's fault, and the last worker is never excluded.
+        What has failed on other workers too is the chunk's fault; where other workers fail too it is the job's, as when
+        it diverges; and the last worker is never excluded.
         """
+        if job.round is not None:
+            job.round.failed_on.add(worker.id)
+            if job.round.failed_on - {worker.id}:
+                return []
         if worker.state is WorkerState.DRAINING or chunk.avoid - {worker.id}:
             return []
         enough = worker.trust.failed(self.limits)

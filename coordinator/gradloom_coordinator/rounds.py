@@ -43,13 +43,17 @@ class Chunk:
     failures: int = 0
     avoid: frozenset[WorkerId] = frozenset()
     """Workers on which it has failed: others are asked first."""
-    died: frozenset[WorkerId] = frozenset()
-    """Workers that were lost while they computed it."""
+    died: frozenset[tuple[WorkerId, float]] = frozenset()
+    """Sessions, by worker and time of joining, that were lost while they computed it."""
 
     @property
     def range(self) -> Range:
         """Its shards."""
         return self.order.range
+
+    def remember(self, before: "Chunk") -> None:
+        """It has not been counted in the round before: what went wrong there is not forgotten."""
+        self.failures, self.avoid, self.died = before.failures, before.avoid, before.died
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +95,10 @@ class Round:
     copies_in_hand: int = 0
     over: bool = False
     shards_counted: int = 0
+    rows_answered: int = 0
+    """As workers count them: those that take part in the step."""
     answered_by: set[WorkerId] = field(default_factory=set)
+    failed_on: set[WorkerId] = field(default_factory=set)
     paces: list[float] = field(default_factory=list)
     """Seconds per row of each answer."""
     tallies: dict[WorkerId, Tally] = field(default_factory=dict)

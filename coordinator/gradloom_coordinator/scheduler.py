@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from types import MappingProxyType
 
+from gradloom.canonical import Range
 from gradloom.jobs import JobState, RetryReason, WorkerState
 from gradloom.synchrony import SynchronyKind
 from gradloom_coordinator import commands as c
@@ -33,7 +34,7 @@ from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.placing import Placer
 from gradloom_coordinator.policies.placement import counted
 from gradloom_coordinator.roster import Roster
-from gradloom_coordinator.rounds import Refusal, Round
+from gradloom_coordinator.rounds import Chunk, Refusal, Round
 from gradloom_coordinator.state import ClusterState, Job
 
 
@@ -69,7 +70,7 @@ class Scheduler:
                 return self._dealer.feed_one(event.worker, now) + self._hand_out(now)
             case e.Tick():
                 commands = self._roster.look_after_time(now) + self._hand_out(now)
-                return commands + self._dealer.feed(now)
+                return commands + self._dealer.look_again(now)
             case e.RoundReady():
                 return self._round_ready(event, now)
             case e.TaskFailed():
@@ -170,7 +171,9 @@ class Scheduler:
 
     def _start_queued(self) -> list[Command]:
         active = sum(job.state in (JobState.PLANNING, JobState.RUNNING) for job in self.state.jobs.values())
-        queued = [job for job in self.state.jobs.values() if job.state is JobState.QUEUED]
+        queued = [
+            job for job in self.state.jobs.values() if job.state is JobState.QUEUED and not job.pause_because
+        ]
         commands: list[Command] = []
         for job in queued[: max(0, self.limits.max_running_jobs - active)]:
             commands += [self._step(job, JobState.PLANNING, "looking at the files"), c.StartPlanning(job.id)]
@@ -214,7 +217,7 @@ class Scheduler:
             return []
         job.pause_because = ""
         if job.state is not JobState.PAUSED:
-            return []
+            return self._start_queued()
         assert job.held_round is not None
         held, job.held_round = job.held_round, None
         others = (other.charged_s for other in self.state.running())
@@ -275,20 +278,33 @@ class Scheduler:
             commands += self._dealer.call_off(carried)
         if event.step is not job.step_now:
             self._accounts.begin_step(job, event.step)
-        job.round = Round(event.round, event.step, len(job.shard_rows), now)
-        return commands + self._deal_out(job, now, carried)
+        self._limit_credit(job)
+        before, job.round = job.round, Round(event.round, event.step, len(job.shard_rows), now)
+        missed = (
+            {} if before is None or before.complete else {chunk.range: chunk for chunk in before.missing()}
+        )
+        return commands + self._deal_out(job, now, carried, missed)
+
+    def _limit_credit(self, job: Job) -> None:
+        """A job that wanted nothing for a while, between two rounds, does not have the workers to itself for it."""
+        others = (other.charged_s for other in self.state.running() if other is not job)
+        job.charged_s = max(job.charged_s, min(others, default=0.0) - self.limits.max_credit_s)
 
     def _deal_out(
-        self, job: Job, now: float, carried: Mapping[TaskRef, WorkerId] = MappingProxyType({})
+        self,
+        job: Job,
+        now: float,
+        carried: Mapping[TaskRef, WorkerId] = MappingProxyType({}),
+        missed: Mapping[Range, Chunk] = MappingProxyType({}),
     ) -> list[Command]:
         """Cut the open round's chunks, if there is a worker to cut them for, and hand out the first of them.
 
-        ``carried``: what workers still compute from rounds that ended without it.
+        ``carried``: what workers still compute from rounds that ended without it; ``missed``: all that they lack.
         """
         commands = self._placer.review(job)
         if job.plan is None:
             return commands + self._dealer.call_off(carried)
-        return commands + self._dealer.open(job, carried, now)
+        return commands + self._dealer.open(job, carried, missed, now)
 
     def _hand_out(self, now: float) -> list[Command]:
         """Give out whatever waits and may be tried now, in rounds that waited for their first worker too."""
@@ -394,7 +410,7 @@ class Scheduler:
         worker.answered_at = now
         chunk = worker.tasks[event.task].chunk
         commands = self._roster.try_again(worker, event.task, event.reason, event.message, now, died=False)
-        commands += self._roster.failed(worker, chunk, now)
+        commands += self._roster.failed(worker, self.state.jobs[event.task.job], chunk, now)
         return commands + self._dealer.deal(worker, now) + self._hand_out(now)
 
     def _given_up(self, event: e.TasksGivenUp, now: float) -> list[Command]:
@@ -405,8 +421,9 @@ class Scheduler:
         for task in event.tasks:
             if task not in worker.tasks:
                 continue
-            job, chunk = self.state.jobs[task.job], self._roster.take_from(worker, task).chunk
-            if job.round is not None and not chunk.holders:
+            job, given = self.state.jobs[task.job], self._roster.take_from(worker, task)
+            job.charged_s -= given.expected_s / job.share_weight  # nothing was computed for it
+            if job.round is not None and not given.chunk.holders:
                 job.counts.stolen += 1
-                job.round.orphans.append(chunk)
+                job.round.orphans.append(given.chunk)
         return self._hand_out(now) + self._dealer.deal(worker, now)

@@ -52,7 +52,7 @@ def test_what_takes_half_as_long_again_as_the_median_is_copied() -> None:
     slow = desk.in_hand("d")[0]
     commands = all_but(desk, "d")
     assert sent(commands) == [], "it is not late yet"
-    [wake] = {command.at for command in commands if isinstance(command, WakeAt)}
+    wake = min(command.at for command in commands if isinstance(command, WakeAt))
     assert wake == pytest.approx(desk.now + 0.05)
     desk.now = wake - 0.001
     assert sent(desk.tick()) == []
@@ -116,12 +116,22 @@ def test_when_the_original_is_lost_the_copy_is_all_that_is_needed() -> None:
     assert (copies.won, copies.wasted_s) == (1, 0.0)
 
 
-def test_nothing_is_copied_before_three_quarters_are_counted() -> None:
+def test_before_three_quarters_are_counted_only_what_seems_to_hang_is_copied() -> None:
     desk = desk_in_its_second_round(*map(WorkerJoined, "abcdefgh"), rows=(10,) * 8)
     for name in "abcde":
         desk.answer(name)
-    assert sent(desk.tick(2.0)) == []
-    desk.answer("f")
+    median_s = desk.round().median_pace() * 10
+    desk.now = desk.worker("f").computes_since + max(1.0, 5 * median_s) - 0.01
+    assert sent(desk.tick()) == []
+    assert [ref.range for _, ref in sent(desk.tick(0.02))] == [desk.in_hand("f")[0].range]
+    assert desk.job().copies.launched == 1
+
+
+def test_once_three_quarters_are_counted_late_is_late_enough() -> None:
+    desk = desk_in_its_second_round(*map(WorkerJoined, "abcdefgh"), rows=(10,) * 8)
+    for name in "abcdef":
+        desk.answer(name)
+    desk.tick(0.5)
     assert desk.job().copies.launched == 1
 
 

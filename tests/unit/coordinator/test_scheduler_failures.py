@@ -8,7 +8,14 @@ import pytest
 from builders.scheduling import Desk, answer, failure, note, order, retry, sent, state, task
 from gradloom.canonical import Range
 from gradloom.jobs import JobState, RetryReason
-from gradloom_coordinator.commands import AnnounceRetry, CloseRound, ReleaseJob, SendTasks, WakeAt
+from gradloom_coordinator.commands import (
+    AnnounceRetry,
+    AnnounceState,
+    CloseRound,
+    ReleaseJob,
+    SendTasks,
+    WakeAt,
+)
 from gradloom_coordinator.events import JobSubmitted, StreamBroken, TaskRef, WorkerLeft, WorkerResumed
 from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.retries import LOST_WORKER, NO_USE_TRYING_AGAIN, backoff_s
@@ -159,8 +166,21 @@ def test_tasks_that_a_lost_worker_had_not_begun_are_not_blamed() -> None:
     assert desk.in_hand("x") == [task(1, 2), task(3, 4)]
     desk.tell(StreamBroken("x", "reset"))
     chunks = desk.round().chunks
-    assert chunks[Range(1, 2)].died == {"x"}
+    assert chunks[Range(1, 2)].died == {("x", 0.0)}
     assert chunks[Range(3, 4)].died == frozenset()
+
+
+def test_a_worker_that_dies_and_comes_back_under_its_name_has_died_again() -> None:
+    desk = Desk.of("a", limits=LIMITS)
+    desk.start([10])
+    for _ in range(2):
+        desk.tell(StreamBroken("a", "killed"))
+        desk.now += LIMITS.resume_grace_s
+        desk.tick()
+        desk.join("a")
+    commands = desk.tell(StreamBroken("a", "killed"))
+    [failed] = [command for command in commands if isinstance(command, AnnounceState)]
+    assert failed.reason.startswith("quarantined: 3 workers were lost while they computed shards 0")
 
 
 def test_lost_workers_are_no_failures_of_the_task() -> None:

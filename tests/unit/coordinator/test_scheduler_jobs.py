@@ -18,6 +18,7 @@ from gradloom_coordinator.commands import (
 from gradloom_coordinator.events import (
     CancelRequested,
     JobBroken,
+    JobChanged,
     JobFinished,
     JobForgotten,
     JobPlanned,
@@ -116,9 +117,10 @@ def test_two_jobs_share_the_workers() -> None:
     desk = Desk.of("a")
     desk.start([10], "one")
     desk.start([20], "two")
-    assert desk.in_hand("a") == [task(0, 1, job="one"), task(0, 1, job="two")]
+    assert desk.in_hand("a") == [task(0, 1, job="one")], "the other's would only wait behind it"
+    assert CloseRound("one", 1) in desk.tell(answer("a", task(0, 1, job="one")))
+    assert desk.in_hand("a") == [task(0, 1, job="two")]
     assert desk.tell(answer("a", task(0, 1, job="two")))[-1] == CloseRound("two", 1)
-    assert desk.tell(answer("a", task(0, 1, job="one")))[-1] == CloseRound("one", 1)
 
 
 # ---- labels
@@ -212,6 +214,26 @@ def test_a_paused_job_makes_room_for_one_that_waits() -> None:
     desk.tell(JobSubmitted("next", "balanced"), PauseRequested("job", "lunch"))
     desk.answer_all()
     assert StartPlanning("next") in desk.next_round()
+
+
+def test_a_queued_job_that_is_paused_does_not_take_the_place_of_a_paused_one() -> None:
+    desk = Desk.of("a", limits=Limits(max_running_jobs=1))
+    desk.start([10])
+    desk.tell(JobSubmitted("next", "balanced"))
+    desk.tell(PauseRequested("job", "no database"), PauseRequested("next", "no database"))
+    desk.answer_all()
+    assert StartPlanning("next") not in desk.next_round()
+    assert StartPlanning("next") in desk.tell(ResumeRequested("next", "it is back")), "the place is free"
+
+
+def test_another_policy_holds_from_the_next_round_on() -> None:
+    desk = Desk.of("a", "b")
+    desk.start([10] * 4)
+    desk.answer_all()
+    desk.tell(JobChanged("job", placement="round_robin"))
+    commands = desk.next_round()
+    assert desk.job().placement.shards == {"a": (0, 2), "b": (1, 3)}
+    assert note("placed: 4 shards dealt in turn to 2 workers; the policy is round_robin now") in commands
 
 
 def test_pausing_a_job_that_has_ended_or_is_paused_changes_nothing() -> None:

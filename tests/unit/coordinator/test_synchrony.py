@@ -8,6 +8,7 @@ from itertools import count, pairwise
 
 import pytest
 
+from gradloom.jobs import JobState, RetryReason
 from gradloom.steps import Step
 from gradloom.synchrony import Synchrony, parse_synchrony
 from gradloom_coordinator import commands as c
@@ -35,6 +36,9 @@ class Cluster:
     """Of each round: its shards that were counted."""
     closed_at: list[float] = field(default_factory=list)
     dropped: int = 0
+    bad_shard: int = -1
+    """Computing it fails, always and everywhere."""
+    failed_because: str = ""
 
     def run(self) -> "Cluster":
         self._rng = random.Random(self.seed)
@@ -48,12 +52,12 @@ class Cluster:
         self._tell(e.JobSubmitted("job", "balanced", synchrony=self.synchrony, speculation=False))
         self._tell(e.JobPlanned("job", (100,) * N_SHARDS))
         self._tell(e.RoundReady("job", 1, Step.TRAIN))
-        while self._queue and len(self.closed) < ROUNDS:
+        while self._queue and len(self.closed) < ROUNDS and not self.failed_because:
             self.now, _, event = heapq.heappop(self._queue)
             if isinstance(event, e.PartialArrived) and (event.worker, event.task) in self._cancelled:
                 continue
             self._tell(event)
-        assert len(self.closed) == ROUNDS, (
+        assert len(self.closed) == ROUNDS or self.failed_because, (
             f"seed {self.seed}: it stands still after {len(self.closed)} rounds"
         )
         return self
@@ -86,6 +90,8 @@ class Cluster:
                 self.closed_at.append(self.now)
                 self.counted.append(set())
                 self._push(self.now, e.RoundReady("job", command.round + 1, Step.TRAIN))
+            case c.AnnounceState(state=JobState.FAILED):
+                self.failed_because = command.reason
             case c.WakeAt():
                 self._push(command.at, e.Tick())
 
@@ -94,6 +100,10 @@ class Cluster:
             ref.range.size * 0.1 * self._rng.uniform(0.8, 1.2) * (self.slowest if worker == "w0" else 1.0)
         )
         self._free_at[worker] = max(self._free_at[worker], self.now) + seconds
+        if self.bad_shard in range(*ref.range):
+            failed = e.TaskFailed(worker, ref, RetryReason.NONFINITE, "NaN in 'gradient'")
+            self._push(self._free_at[worker], failed)
+            return
         times = e.TaskTimes(compute_s=seconds)
         self._push(self._free_at[worker], e.PartialArrived(worker, ref, 100 * ref.range.size, times))
 
@@ -149,6 +159,20 @@ def test_with_workers_alike_everybody_counts_as_often() -> None:
     cluster = Cluster(parse_synchrony("asynchronous"), seed=1, slowest=1.0).run()
     times = [sum(i in counted for counted in cluster.counted) for i in range(N_SHARDS)]
     assert max(times) <= 2 * min(times)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_worker_with_more_than_it_can_do_comes_to_all_of_it_in_turn(seed: int) -> None:
+    cluster = Cluster(parse_synchrony("asynchronous"), seed, n_workers=3, slowest=4.0).run()
+    times = [sum(i in counted for counted in cluster.counted) for i in range(N_SHARDS)]
+    assert min(times) > 0, f"a shard was never counted: {times}"
+
+
+@pytest.mark.parametrize("synchrony", ["asynchronous", "bounded:3", "backup:3"])
+def test_a_shard_that_always_fails_ends_the_job_however_rounds_end(synchrony: str) -> None:
+    cluster = Cluster(parse_synchrony(synchrony), seed=1, slowest=1.0, bad_shard=5).run()
+    assert "failed 4 times" in cluster.failed_because
+    assert "NaN in 'gradient'" in cluster.failed_because
 
 
 def test_the_synchrony_of_a_live_job_can_be_changed() -> None:

@@ -118,6 +118,16 @@ def test_when_the_others_leave_an_excluded_worker_may_try_at_once() -> None:
     assert desk.worker("bad").state is WorkerState.PROBING
 
 
+def test_a_job_that_fails_on_all_workers_is_not_their_fault() -> None:
+    desk = Desk(Scheduler(LIMITS))
+    desk.join("a", "b", "c")
+    desk.start([10] * 30, policy="round_robin")
+    for _ in range(3):
+        for name in "abc":
+            desk.tell(failure(name, desk.in_hand(name)[0], RetryReason.NONFINITE, "it diverges"))
+    assert {desk.worker(name).state for name in "abc"} == {WorkerState.BUSY}
+
+
 def test_what_fails_on_every_worker_is_not_a_workers_fault() -> None:
     desk = Desk(Scheduler(LIMITS))
     desk.join("a", "b", "c")
