@@ -13,15 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from gradloom.connection import Connection
 from gradloom.errors import InvalidInput, JobCancelled, JobFailed, Unavailable
 from gradloom.faults import Fault, check_fault
 from gradloom.jobs import AlgorithmDescription, JobEvent, JobState, JobView, WorkerView
 from gradloom.settings import DEFAULT_PORT
-from gradloom.specs import DataSpec, JobSpec, check_spec
-from gradloom.status import from_rpc_error
+from gradloom.specs import DataSpec, JobSpec, check_scheduling, check_spec
 from gradloom.v1 import cluster_service_pb2, job_service_pb2
 from gradloom.wire import jobs as wire
 from gradloom.wire.faults import fault_to_proto
@@ -193,6 +192,46 @@ class Job:
         )
         return wire.job_from_proto(response.job)
 
+    def update(
+        self,
+        *,
+        placement: str | None = None,
+        synchrony: str | None = None,
+        speculation: bool | None = None,
+        share_weight: float | None = None,
+        etag: str = "",
+    ) -> JobView:
+        """Change how the job is scheduled, from its next round on; None = as it is. It is durable when this returns.
+
+        With the ``etag`` of a view the change is refused if the job was changed after that view. Raises InvalidInput,
+        Conflict if the job has ended, Outdated for an old etag, Unavailable if the change can't be kept now.
+        """
+        given = {
+            "placement": placement,
+            "synchrony": synchrony,
+            "speculation": speculation,
+            "share_weight": share_weight,
+        }
+        wanted = JobSpec(
+            "",
+            DataSpec(()),
+            placement=placement or "",
+            synchrony=synchrony or "",
+            speculation="off" if speculation is False else "on",
+            share_weight=1.0 if share_weight is None else share_weight,
+        )
+        check_scheduling(wanted)
+        request = job_service_pb2.UpdateJobRequest(
+            job_id=self.id,
+            spec=wire.job_spec_to_proto(wanted),
+            update_mask=FieldMask(paths=[name for name, value in given.items() if value is not None]),
+            etag=etag,
+        )
+        response: job_service_pb2.UpdateJobResponse = self._connection.call(
+            self._connection.jobs.UpdateJob, request
+        )
+        return wire.job_from_proto(response.job)
+
     def watch(self, after_sequence: int = 0, timeout_s: float | None = None) -> Iterator[JobEvent]:
         """The job's events in order, each once, as they happen; follows it to its end, or for ``timeout_s``.
 
@@ -205,12 +244,16 @@ class Job:
     def wait(self, timeout_s: float | None = None) -> JobView:
         """Follow the job to its end, or for ``timeout_s``. Raises Unavailable if it has not ended by then."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        for _ in self._connection.events(self.id, 0, deadline):
-            pass
-        view = self.view()
-        if not view.state.final:
-            raise Unavailable(f"job {self.id} has not ended within {timeout_s:g} s; it is {view.state}")
-        return view
+        seen = 0
+        while True:
+            for event in self._connection.events(self.id, seen, deadline):
+                seen = event.sequence
+            view = self.view()
+            if view.state.final:
+                return view
+            # a coordinator that died may have shown an end that its successor does not know of
+            if deadline is not None and time.monotonic() >= deadline:
+                raise Unavailable(f"job {self.id} has not ended within {timeout_s:g} s; it is {view.state}")
 
     def result(self, timeout_s: float | None = None) -> "Model":
         """The trained model, once the job has ended; waits as ``wait`` does.
@@ -228,10 +271,7 @@ class Job:
         from gradloom.models import Model
 
         request = job_service_pb2.GetModelRequest(job_id=self.id)
-        try:
-            parts = list(self._connection.stream(self._connection.jobs.GetModel, request, DOWNLOAD_TIMEOUT_S))
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._connection.address) from error
+        parts = self._connection.download(self._connection.jobs.GetModel, request, DOWNLOAD_TIMEOUT_S)
         return Model.from_bytes(b"".join(part.chunk for part in parts))
 
 

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -20,9 +21,14 @@ from gradloom.wire.jobs import event_from_proto, job_from_proto
 
 R = TypeVar("R")
 
-CALL_ATTEMPTS = 4
+RECONNECT_LIMIT_S = 10.0
+"""How long a call waits for a cluster to come back; a coordinator that is started again takes a few seconds."""
+FIRST_CONTACT_LIMIT_S = 2.0
+"""How long it waits for one that has never answered: most likely there is none."""
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 2.0
+CONNECT_LIMIT_S = 25.0
+"""A stream that lasted longer was there; gRPC itself tries to connect for 20 s."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", -1),
@@ -52,6 +58,7 @@ class Connection:
         self.address = address
         self.timeout_s = timeout_s
         self._closed = threading.Event()
+        self._answered = False
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self.jobs: Any = job_service_pb2_grpc.JobServiceStub(self._channel)
         self.cluster: Any = cluster_service_pb2_grpc.ClusterServiceStub(self._channel)
@@ -62,19 +69,30 @@ class Connection:
         self._channel.close()
 
     def call(self, method: Callable[..., R], request: object) -> R:
-        """One call, tried up to CALL_ATTEMPTS times while the cluster is away, all within ``timeout_s``."""
-        deadline = time.monotonic() + self.timeout_s
-        pauses = _pauses()
-        for attempt in range(1, CALL_ATTEMPTS + 1):
+        """One call, tried again while the cluster is away, all within ``timeout_s``."""
+        return self._patiently(partial(self._start, method, request), self.timeout_s)
+
+    def download(self, method: Callable[..., Any], request: object, timeout_s: float) -> list[Any]:
+        """All messages of one server stream, from the beginning again if it breaks, all within ``timeout_s``."""
+        return self._patiently(lambda left_s: list(self.stream(method, request, left_s)), timeout_s)
+
+    def _patiently(self, attempt: Callable[[float], R], timeout_s: float) -> R:
+        """Try until it succeeds, is refused, or the cluster has been away for too long."""
+        deadline, away_since, pauses = time.monotonic() + timeout_s, None, _pauses()
+        while True:
             try:
-                return self._start(method, request, max(0.0, deadline - time.monotonic()))
+                result = attempt(max(0.0, deadline - time.monotonic()))
             except grpc.RpcError as error:
-                pause = next(pauses)
-                patient = attempt < CALL_ATTEMPTS and time.monotonic() + pause < deadline
-                if not (patient and error.code() is grpc.StatusCode.UNAVAILABLE):
+                self._answered = self._answered or error.code() is not grpc.StatusCode.UNAVAILABLE
+                now, pause = time.monotonic(), next(pauses)
+                away_since = away_since or now
+                limit_s = RECONNECT_LIMIT_S if self._answered else FIRST_CONTACT_LIMIT_S
+                if error.code() not in _AWAY or now + pause >= min(deadline, away_since + limit_s):
                     raise from_rpc_error(error, self.address) from error
+            else:
+                self._answered = True
+                return result
             self._closed.wait(pause)
-        raise AssertionError("the last attempt returns or raises")
 
     def stream(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Iterator[Any]:
         """The messages of one server stream; raises grpc.RpcError. Leaving early ends the call."""
@@ -92,7 +110,7 @@ class Connection:
         """
         seen, broken_since, pauses = after_sequence, None, _pauses()
         while True:
-            failure = None
+            failure, began = None, time.monotonic()
             try:
                 for event in self._watch(job_id, seen, deadline):
                     seen, broken_since, pauses = event.sequence, None, _pauses()
@@ -102,8 +120,10 @@ class Connection:
             except grpc.RpcError as error:
                 failure = error
             now = time.monotonic()
-            if _past(deadline, now, failure) or (failure is None and self._is_over(job_id)):
+            if _past(deadline, now, failure) or (failure is None and self._is_final(job_id)):
                 return
+            if now - began > MAX_PAUSE_S and self._was_there(job_id, now - began):
+                broken_since, pauses = None, _pauses()
             broken_since = broken_since or now
             self._check_worth_resuming(failure, now - broken_since)
             self._closed.wait(next(pauses))
@@ -114,14 +134,18 @@ class Connection:
         for response in self.stream(self.jobs.WatchJob, request, timeout_s):
             yield event_from_proto(response.event)
 
-    def _is_over(self, job_id: str) -> bool:
-        """Whether a stream that ended in good order had nothing more to say."""
+    def _was_there(self, job_id: str, lasted_s: float) -> bool:
+        """Whether a stream that broke was cut off while it was silent, rather than never begun."""
+        return lasted_s > CONNECT_LIMIT_S or self._is_final(job_id) is not None
+
+    def _is_final(self, job_id: str) -> bool | None:
+        """Whether a job has ended and its stream has nothing more to say; None if the cluster does not answer."""
         try:
             response = self._start(
                 self.jobs.GetJob, job_service_pb2.GetJobRequest(job_id=job_id), self.timeout_s
             )
         except grpc.RpcError:  # the next stream will tell
-            return False
+            return None
         return job_from_proto(response.job).state.final
 
     def _check_worth_resuming(self, failure: grpc.RpcError | None, broken_s: float) -> None:

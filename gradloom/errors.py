@@ -10,7 +10,8 @@
     ├── NotFound                no such job, worker or file
     │   └── EventsGone          those events of a job are no longer kept
     ├── Conflict                the thing exists already, or its state forbids the call
-    │   └── AlreadyExists       the client token was used for another specification
+    │   ├── AlreadyExists       the client token was used for another specification
+    │   └── Outdated            the job was changed since it was looked at
     ├── VersionMismatch         the two sides speak different versions
     ├── Unavailable             the cluster can't be reached, or can't take more now
     │   └── Overloaded          it is there, but holds as many jobs or workers as it may
@@ -84,6 +85,10 @@ class Conflict(GradloomError):
 
 class AlreadyExists(Conflict):
     """The client token was used before, for another specification."""
+
+
+class Outdated(Conflict):
+    """The job was changed since the caller looked at it."""
 
 
 class VersionMismatch(GradloomError):

@@ -91,6 +91,8 @@ class JobView:
     retries: int = 0
     parameters_sha256: str = ""
     workers: tuple[WorkerShare, ...] = ()
+    etag: str = ""
+    """Stands for the specification as it is: another one after every change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Only bytes, headers and arrays live here; what they mean is for ``gradloom.models``. Nothing is ever unpickled.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -84,7 +85,10 @@ def read(path: Path) -> bytes:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a new file beside ``path``, flush it to the disk, then take the name of ``path`` in one step."""
+    """Write a new file beside ``path``, flush it to the disk, then take the name of ``path`` in one step.
+
+    The name is flushed too: after a power cut the file is there, whole.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -95,7 +99,19 @@ def write_atomically(path: Path, data: bytes) -> None:
             0o644
         )  # mkstemp makes files that only their owner reads; a model is for sharing
         Path(temporary).replace(path)
+        _flush_names(path.parent)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
+
+
+def _flush_names(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems know no such thing
+            raise
+    finally:
+        os.close(handle)

@@ -76,6 +76,13 @@ def check_spec(spec: JobSpec) -> None:
         )
     if not 0 <= spec.seed <= MAX_SEED:
         raise InvalidInput("seed", f"{spec.seed} is not allowed; it must lie in [0, {MAX_SEED}]")
+    if not 0 <= spec.data.shards <= MAX_SHARDS:
+        raise InvalidInput("shards", f"{spec.data.shards} is not allowed; it must lie in [0, {MAX_SHARDS}]")
+    check_scheduling(spec)
+
+
+def check_scheduling(spec: JobSpec) -> None:
+    """Refuse a wrong way to schedule the job: what may be changed while it lives. Raises InvalidInput."""
     parse_synchrony(spec.synchrony)
     if not 0.0 < spec.share_weight <= MAX_SHARE_WEIGHT:
         raise InvalidInput(
@@ -83,5 +90,3 @@ def check_spec(spec: JobSpec) -> None:
         )
     if spec.speculation not in ("on", "off"):
         raise InvalidInput("speculation", f"{spec.speculation!r} is not allowed; it must be on or off")
-    if not 0 <= spec.data.shards <= MAX_SHARDS:
-        raise InvalidInput("shards", f"{spec.data.shards} is not allowed; it must lie in [0, {MAX_SHARDS}]")

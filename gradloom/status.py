@@ -32,6 +32,7 @@ _CODES: dict[type[errors.GradloomError], grpc.StatusCode] = {
     errors.EventsGone: grpc.StatusCode.OUT_OF_RANGE,
     errors.Conflict: grpc.StatusCode.FAILED_PRECONDITION,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.Outdated: grpc.StatusCode.ABORTED,
     errors.VersionMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

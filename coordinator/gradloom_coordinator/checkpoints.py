@@ -14,7 +14,7 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from gradloom.errors import GradloomError, InvalidInput, ModelFileError
+from gradloom.errors import GradloomError, InvalidInput, ModelFileError, Unavailable
 from gradloom.model_file import decode, encode, write_atomically
 from gradloom.saved import Saved
 from gradloom.schema import Schema
@@ -77,13 +77,20 @@ class Checkpoints:
         return Place(self._fs.unstrip_protocol(path), checksum, len(data))
 
     def read(self, uri: str, checksum: str) -> Checkpoint:
-        """One that was written. Raises CheckpointUnusable, saying why."""
+        """One that was written. Raises CheckpointUnusable, saying why, and whatever the file system does.
+
+        A file is gone only where its folder is there: else the storage may be away, and the file with it.
+        """
+        fs, path = fsspec.core.url_to_fs(uri)
         try:
-            data = self._fs.cat_file(_path(uri))
+            data = fs.cat_file(path)
         except FileNotFoundError:
-            raise CheckpointUnusable("the file is gone") from None
-        except Exception as error:  # whatever a file system raises: there may be an older one
-            raise CheckpointUnusable(f"the file can't be read: {error}") from error
+            folder = path.rpartition("/")[0]
+            if fs.isdir(folder):
+                raise CheckpointUnusable("the file is gone") from None
+            raise Unavailable(
+                f"there is no folder {folder}; bring it back, or make an empty one to go on without"
+            ) from None
         return from_bytes(data, checksum)
 
     def remove(self, uri: str) -> None:
@@ -126,7 +133,7 @@ def from_bytes(data: bytes, checksum: str) -> Checkpoint:
     """The checkpoint in a file. Raises CheckpointUnusable if it is not the one with this checksum."""
     try:
         file = decode(data)
-    except ModelFileError as error:
+    except (ModelFileError, ValueError, KeyError, TypeError) as error:
         raise CheckpointUnusable(f"it is torn or damaged: {error}") from error
     header = {name: file.header.get(name) for name in CONTENT}
     if file.kind != KIND or _checksum(header, file.arrays) != checksum:

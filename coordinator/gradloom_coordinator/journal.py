@@ -27,7 +27,7 @@ class Journal:
         """``before``: what was written before the coordinator was restarted."""
         self._events: deque[JobEvent] = deque(before, maxlen=MAX_EVENTS)
         self._last = self._events[-1].sequence if self._events else 0
-        if self._events and not self._closed:
+        if self._events and not self.closed:
             self._last += RESTART_GAP
         self._news = asyncio.Event()
 
@@ -36,7 +36,7 @@ class Journal:
         self._last += 1
         event = JobEvent(self._last, at, what)
         self._events.append(event)
-        if self._closed:
+        if self.closed:
             self._events = deque(self._events, maxlen=MAX_EVENTS_AFTERWARDS)
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -54,13 +54,14 @@ class Journal:
                 yield event
                 if isinstance(event.what, StateChanged) and event.what.state.final:
                     return
-            if self._closed and after_sequence >= self._last:
+            if self.closed and after_sequence >= self._last:
                 return
             if news is self._news:
                 await news.wait()
 
     @property
-    def _closed(self) -> bool:
+    def closed(self) -> bool:
+        """Whether the job's end has been told."""
         last = self._events[-1].what if self._events else None
         return isinstance(last, StateChanged) and last.state.final
 

@@ -10,11 +10,11 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from gradloom.errors import Unavailable
 from gradloom.settings import CoordinatorSettings
 from gradloom.steps import Step
 from gradloom_coordinator.changes import CheckpointDropped, CheckpointKept
@@ -31,6 +31,8 @@ KEPT = 3
 """Checkpoints of a job: one that turns out to be damaged has others before it."""
 FILE_LIMIT_S = 60.0
 """How long one file may take before its place counts as not there."""
+FLUSH_LIMIT_S = 5.0
+"""How long the database is waited for at a time."""
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 10.0
 
@@ -66,6 +68,7 @@ class CheckpointKeeper:
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._upkeep: dict[JobId, _Upkeep] = {}
+        self._removing: set[asyncio.Task[None]] = set()
 
     def after_round(self, run: JobRun) -> None:
         """Take a checkpoint if it is time for one."""
@@ -92,13 +95,38 @@ class CheckpointKeeper:
             await asyncio.wait(writing, timeout=limit_s)
 
     async def newest(self, run: JobRun) -> tuple[Checkpoint, CheckpointKept] | None:
-        """The newest checkpoint that can be used; of those that can't be, the job's journal says why."""
+        """The newest checkpoint that can be used; of those that can't be, the job's journal says why.
+
+        Only what is known to be damaged or gone is passed over; storage that is away is waited for. None also if
+        the job has ended meanwhile.
+        """
         for kept in list(run.checkpoints):
             try:
-                return await self._in_thread(partial(self._checkpoints.read, kept.uri, kept.sha256)), kept
-            except (CheckpointUnusable, TimeoutError) as error:
-                why = str(error) or f"reading took more than {FILE_LIMIT_S:g} s"
-                self.refuse(run, kept, why)
+                if (checkpoint := await self._read(run, kept)) is not None:
+                    return checkpoint, kept
+            except CheckpointUnusable as error:
+                self.refuse(run, kept, str(error))
+            finally:
+                self._on_trouble(run, "")
+        return None
+
+    async def _read(self, run: JobRun, kept: CheckpointKept) -> Checkpoint | None:
+        """Read it, however often it takes; None if the job has ended meanwhile."""
+        pause, said = FIRST_PAUSE_S, ""
+        while not run.state.final:
+            try:
+                return await self._in_thread(partial(self._checkpoints.read, kept.uri, kept.sha256))
+            except CheckpointUnusable:
+                raise
+            except Exception as error:  # noqa: BLE001 - each kind of file system raises errors of its own
+                why = f"the checkpoint of round {kept.round} can't be read now: {_told(error)}"
+                self._on_trouble(run, why)
+                if why != said:
+                    log.warning("job %s: %s; trying again", run.job_id, why)
+                    self._say(run, f"{why}; trying again")
+                said = why
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE_S)
         return None
 
     def refuse(self, run: JobRun, kept: CheckpointKept, why: str) -> None:
@@ -152,8 +180,7 @@ class CheckpointKeeper:
                 place = await self._in_thread(partial(self._checkpoints.write, run.job_id, checkpoint))
             except Exception as error:  # noqa: BLE001 - each kind of file system raises errors of its own
                 self._metrics.checkpoint_done("failed")
-                why = str(error) or f"it took more than {FILE_LIMIT_S:g} s"
-                self._on_trouble(run, f"no checkpoint can be written to {self._uri}: {why}")
+                self._on_trouble(run, f"no checkpoint can be written to {self._uri}: {_told(error)}")
                 await asyncio.sleep(pause)
                 pause, checkpoint = min(2 * pause, MAX_PAUSE_S), run.checkpoint() or checkpoint
             else:
@@ -168,15 +195,34 @@ class CheckpointKeeper:
         run.checkpoints = [kept, *older[: KEPT - 1]]
         dropped = [CheckpointDropped(run.job_id, one.round) for one in older[KEPT - 1 :]]
         self.keeping.put(kept, *dropped, soon=True)
-        for one in older[KEPT - 1 :]:
-            self._thread.submit(self._quietly, partial(self._checkpoints.remove, one.uri))
+        if dropped:
+            removing = asyncio.create_task(self._remove(run, older[KEPT - 1 :]))
+            self._removing.add(removing)  # the event loop itself keeps only a weak reference
+            removing.add_done_callback(self._removing.discard)
+
+    async def _remove(self, run: JobRun, old: list[CheckpointKept]) -> None:
+        """Once their successors are durable: until then a restart knows of nothing else."""
+        while True:
+            try:
+                await self.keeping.flush(FLUSH_LIMIT_S)
+                for one in old:
+                    await self._in_thread(partial(self._checkpoints.remove, one.uri))
+            except Unavailable:
+                continue  # it has waited for a while
+            except Exception as error:  # noqa: BLE001 - what is left over does no harm: it goes with the job
+                log.warning("old checkpoints of job %s can't be removed: %s", run.job_id, error)
+            return
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         return await asyncio.wait_for(
             asyncio.get_running_loop().run_in_executor(self._thread, work), FILE_LIMIT_S
         )
 
-    def _quietly(self, work: Callable[[], Any]) -> None:
-        """What is left over does no harm: a job's folder goes with the job."""
-        with suppress(Exception):
-            work()
+
+def _told(error: Exception) -> str:
+    """What is said of a file system's error: the same words for the same trouble, whichever file it is about."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"it took more than {FILE_LIMIT_S:g} s"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"[Errno {error.errno}] {error.strerror}"
+    return str(error) or type(error).__name__

@@ -7,8 +7,9 @@ streams of workers here, and nothing is decided but when a job must stand still 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -16,8 +17,8 @@ from gradloom.algorithms import build
 from gradloom.data.manifest import Manifest
 from gradloom.data.planning import build_manifest
 from gradloom.data.preparation import Split
-from gradloom.errors import Unavailable
-from gradloom.jobs import JobHappening, JobState, Note, RoundCompleted, StateChanged
+from gradloom.errors import GradloomError, Unavailable
+from gradloom.jobs import JobHappening, JobState, JobView, Note, RoundCompleted, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec
 from gradloom.synchrony import parse_synchrony
@@ -29,7 +30,9 @@ from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.restoring import restored_run
 from gradloom_coordinator.runs import Hold, JobRun
+from gradloom_coordinator.steering import Alteration, altered, changed
 from gradloom_coordinator.training import Training
+from gradloom_coordinator.wording import plain
 from gradloom_coordinator.writer import Forgetful, Keeping
 
 log = logging.getLogger(__name__)
@@ -67,6 +70,8 @@ class Lifecycle:
         self._first_round = 0
         self._scheduled: set[str] = set()
         """Jobs that the scheduler knows of: not those that ended before a restart."""
+        self._ending: dict[str, JobView] = {}
+        """How jobs have ended whose end is not known to be durable."""
         self._background: set[asyncio.Task[None]] = set()
         # threads of its own: a dead mount must not take those that updates and models need
         self._planners = ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="planning")
@@ -96,8 +101,11 @@ class Lifecycle:
                 self._dispatch(e.PauseRequested(run.job_id, job.reason))
 
     async def acknowledge(self) -> None:
-        """Wait until all that was done so far is durable. Raises Unavailable."""
+        """Wait until all that was done so far is durable. Raises Unavailable, or GradloomError if some of it is not."""
+        ending = list(self._ending)
         await self._keeping.flush(ACKNOWLEDGE_LIMIT_S)
+        for job_id in ending:
+            self._show_end(job_id)
 
     def on_health(self, trouble: str) -> None:
         """The database is away, for this reason; or back, if it is empty."""
@@ -116,8 +124,7 @@ class Lifecycle:
 
     def add(self, spec: JobSpec, client_token: str) -> JobRun:
         """Queue a job. Raises Unavailable while it can't be kept."""
-        if self._keeping.trouble:
-            raise Unavailable(self._keeping.trouble)
+        self._refuse_if_not_kept()
         run = self._records.new(spec, client_token, time.time())
         run.round = self._first_round
         self._keeping.put(ch.JobAdded(run.job_id, spec, client_token, run.created_at))
@@ -132,13 +139,28 @@ class Lifecycle:
         self._submit(run)
         return run
 
+    def steer(self, run: JobRun, changes: Sequence[Alteration], who: str) -> None:
+        """Change how a live job is scheduled, and tell everybody. Raises Unavailable while that can't be kept."""
+        self._refuse_if_not_kept()
+        now, round_ = time.time(), run.next_update
+        steered = [ch.Steered(run.job_id, round_, who, now, one.field, one.old, one.new) for one in changes]
+        self._keeping.put(*steered, soon=True)
+        run.change(altered(run.spec, changes))
+        self._dispatch(changed(run.job_id, run.spec, changes))
+        for one in changes:
+            self.say(run, str(one))
+
+    def _refuse_if_not_kept(self) -> None:
+        if self._keeping.trouble:
+            raise Unavailable(self._keeping.trouble)
+
     def _submit(self, run: JobRun) -> None:
         self._scheduled.add(run.job_id)
         self._dispatch(_submitted(run))
 
     def say(self, run: JobRun, text: str) -> None:
         """Tell everybody something in words."""
-        self._note(run, Note(text))
+        self._note(run, Note(plain(text)))
 
     def _note(self, run: JobRun, what: JobHappening) -> None:
         added = ch.EventAdded(run.job_id, run.journal.add(time.time(), what))
@@ -269,45 +291,72 @@ class Lifecycle:
 
     def announce_state(self, run: JobRun, state: JobState, reason: str) -> None:
         """The job took a step; its numbers are as they stand."""
-        run.state, run.reason = state, reason
+        reason = plain(reason)
+        log.info("job %s is %s: %s", run.job_id, state, reason)
         if state.final:
-            run.ended = self._clock()
-            run.final_view = run.view(run.ended)
-            ended = ch.JobEnded(run.final_view, str(run.model_path or ""), time.time())
-            self._keeping.put(ended)
-            self._in_background(run.job_id, self._remove_checkpoints(run))
-        elif not (state is JobState.PAUSED and run.holds):  # what held it is no matter after a restart
+            self._end(run, state, reason)
+            return
+        run.state, run.reason = state, reason
+        if not (state is JobState.PAUSED and run.holds):  # what held it is no matter after a restart
             self._keeping.put(ch.JobStepped(run.job_id, state, reason))
         if state is JobState.RUNNING:
             self._metrics.job_started(run.job_id)
         self._note(run, StateChanged(state, reason))
-        log.info("job %s is %s: %s", run.job_id, state, reason)
 
-    async def _remove_checkpoints(self, run: JobRun) -> None:
-        """Once the job's end is durable: until then a restart goes on from them."""
+    def _end(self, run: JobRun, state: JobState, reason: str) -> None:
+        """Nothing is done for the job any more; people are not told before a restart can't take it back."""
+        run.ended = self._clock()
+        going_on = run.view(run.ended)
+        run.state, run.reason = state, reason
+        ended = run.view(run.ended)
+        self._ending[run.job_id] = ended
+        run.ending = replace(going_on, reason=f"it is {state}, which is not durable yet ({reason})")
+        self._keeping.put(ch.JobEnded(ended, str(run.model_path or ""), time.time()))
+        self._in_background(run.job_id, self._after_end(run))
+
+    async def _after_end(self, run: JobRun) -> None:
+        """Once the end is durable, show it and remove the checkpoints: until then a restart goes on from them."""
         self._keeper.stop(run)
+        said = ""
         while True:
             try:
                 await self.acknowledge()
-            except Unavailable:
-                continue  # it has waited for a while
-            return await self._keeper.forget(run)
+            except Unavailable as error:  # it has waited for a while
+                if run.ending is not None and error.message != said:
+                    said = error.message
+                    self.say(run, f"{run.ending.reason}: {said}")
+            except GradloomError as error:
+                log.warning("job %s has ended, but may begin again after a restart: %s", run.job_id, error)
+                return self._show_end(run.job_id)
+            else:
+                return await self._keeper.forget(run)
+
+    def _show_end(self, job_id: str) -> None:
+        if (ended := self._ending.pop(job_id, None)) is None:
+            return
+        run = self._records.runs[job_id]
+        run.ending, run.final_view = None, ended
+        self._note(run, StateChanged(ended.state, ended.reason))
 
     # ---- standing still
 
     def _hold(self, hold: Hold, run: JobRun, trouble: str) -> None:
         """Have a job stand still because of a trouble; or let it go on, if there is none any more."""
-        held = bool(run.holds)
+        before = run.held_because
         if trouble:
             run.holds[hold] = trouble
         else:
             run.holds.pop(hold, None)
-        if run.state.final or held == bool(run.holds):
+        why = run.held_because
+        if run.state.final or why == before:
             return
-        if trouble:
-            self._dispatch(e.PauseRequested(run.job_id, trouble))
-        else:
+        if not why:
             self._dispatch(e.ResumeRequested(run.job_id, f"the {hold} can be written to again"))
+        elif not before:
+            self._dispatch(e.PauseRequested(run.job_id, why))
+        elif run.state is JobState.PAUSED:
+            run.reason = plain(why)
+            self.say(run, f"paused, now because {why}")
 
     def _in_background(self, job_id: str, work: Coroutine[None, None, None]) -> None:
         async def guarded() -> None:

@@ -36,12 +36,16 @@ class Series:
         self._names = labels
         self._children: dict[tuple[str, ...], Any] = {}
         self._totals: dict[tuple[str, ...], float] = {}
+        self._with: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+        """Series by each of their labels: of thousands only a few go with a worker."""
 
     def of(self, *labels: str) -> Any:
         """The series with these label values; it begins at 0."""
         child = self._children.get(labels)
         if child is None:
             child = self._children[labels] = self._family.labels(*labels) if labels else self._family
+            for pair in zip(self._names, labels, strict=True):
+                self._with.setdefault(pair, set()).add(labels)
         return child
 
     def reach(self, total: float, *labels: str) -> None:
@@ -52,12 +56,13 @@ class Series:
 
     def forget(self, label: str, value: str) -> None:
         """Remove the series in which ``label`` is ``value``."""
-        for labels in [
-            labels for labels in self._children if (label, value) in zip(self._names, labels, strict=True)
-        ]:
+        for labels in self._with.pop((label, value), ()):
             self._family.remove(*labels)
             del self._children[labels]
             self._totals.pop(labels, None)
+            for pair in zip(self._names, labels, strict=True):
+                if pair in self._with:
+                    self._with[pair].discard(labels)
 
 
 class CoordinatorMetrics:

@@ -34,7 +34,7 @@ class JobRecords:
         if client_token not in self._tokens:
             return None
         run = self.runs[self._tokens[client_token]]
-        if run.spec != spec:
+        if run.submitted != spec:
             raise AlreadyExists(
                 f"client_token: {client_token!r} was used for another specification ({run.job_id})"
             )
@@ -49,13 +49,15 @@ class JobRecords:
     def model_path(self, job_id: JobId) -> Path:
         """Where a completed job's model is. Raises NotFound, or Conflict if there is none."""
         run = self.named(job_id)
+        if run.ending is not None:
+            raise Conflict(f"job {job_id} has no model yet: {run.ending.reason}")
         if run.model_path is None:
             raise Conflict(f"job {job_id} has no model: it is {run.state} ({run.reason})")
         return run.model_path
 
     def forget_oldest(self, keep: int) -> list[JobId]:
         """Forget the jobs that ended, but for the newest ``keep``; those that were forgotten."""
-        ended = [run.job_id for run in self.runs.values() if run.state.final]
+        ended = [run.job_id for run in self.runs.values() if run.state.final and run.ending is None]
         forgotten = ended[: max(0, len(ended) - keep)]
         for job_id in forgotten:
             del self.runs[job_id]

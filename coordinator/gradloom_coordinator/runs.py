@@ -22,6 +22,7 @@ from gradloom_coordinator.collector import Collector
 from gradloom_coordinator.events import JobId
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.state import Job
+from gradloom_coordinator.steering import etag_of
 from gradloom_coordinator.training import Training
 
 HEAVY_BYTES = 256 * 1024
@@ -61,6 +62,7 @@ class JobRun:
 
     job_id: JobId
     spec: JobSpec
+    """As it is in force: people may have changed it."""
     journal: Journal
     created_at: float
     state: JobState = JobState.QUEUED
@@ -91,17 +93,31 @@ class JobRun:
     model_path: Path | None = None
     retries: int = 0
     shares: tuple[WorkerShare, ...] = ()
+    ending: JobView | None = None
+    """How people see it between its end and the moment when that is durable."""
     final_view: JobView | None = None
-    """How people see it from its end on."""
+    """How people see it from then on."""
     holds: dict[Hold, str] = field(default_factory=dict)
     """Why it is not to go on, by what holds it."""
+    submitted: JobSpec = field(init=False)
+    """As it was asked for."""
+    _next_update: int = 1
     _setup: tuple[Step | None, bytes] = (None, b"")
+
+    def __post_init__(self) -> None:
+        self.submitted = self.spec
+
+    @property
+    def held_because(self) -> str:
+        """Why it is not to go on; empty = it may."""
+        return next(iter(self.holds.values()), "")
 
     def prepare_round(self, transfer_id: int, now: float) -> None:
         """Serialize the next round's message and make room for its sum."""
         assert self.training is not None
         self.round += 1
         self.round_opened = now
+        self._next_update = self.iterations + 1 + (self.training.step is not Step.PROFILE)
         encoded = encode(self.training.message())
         bundle = bundle_of(encoded, transfer_id)
         compute = worker_pb2.Compute(job_id=self.job_id, round=self.round, broadcast=bundle)
@@ -111,9 +127,25 @@ class JobRun:
             frames=None if encoded.fits_inline else SharedFrames(transfer_id, encoded.buffers),
             byte_length=encoded.byte_length,
         )
+        self._make_room()
+
+    def _make_room(self) -> None:
+        assert self.training is not None
         self.collector = Collector(
             len(self.training.manifest.shards), self.training.merge, all_count=self.all_count
         )
+
+    def change(self, spec: JobSpec) -> None:
+        """Go by another specification from the next round on."""
+        self.spec = spec
+        if self.state is JobState.PAUSED:  # its next round is prepared already, and waits
+            self._make_room()
+
+    @property
+    def next_update(self) -> int:
+        """The first round of training, counted as people do, that a change from now on has a say in."""
+        kept = self.checkpoints[0].round if self.checkpoints else 0  # a job that was restored begins there
+        return max(kept + 1, self._next_update - (self.state is JobState.PAUSED))
 
     def close_round(self, now: float, workers: int) -> RoundCompleted | None:
         """Take in the sum of the round; what to tell people after a round of training. Raises GradloomError.
@@ -160,14 +192,14 @@ class JobRun:
 
     def checkpoint(self) -> Checkpoint | None:
         """All that the job could go on from now; None before its data is known, and after its end."""
-        state = self.training.save() if self.training is not None else None
-        if state is None:
+        saved = self.training.save() if self.training is not None else None
+        if saved is None:
             return None
         assert self.training is not None
         assert self.training.schema is not None
-        return Checkpoint(
-            self.iterations, self.training.schema, state, self.train_seconds, self.train_rows_done
-        )
+        # the round that the state itself is at: an update in a thread may be ahead of what people are told
+        state, iterations = saved
+        return Checkpoint(iterations, self.training.schema, state, self.train_seconds, self.train_rows_done)
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint. Raises ValueError if it is none of this algorithm's."""
@@ -191,7 +223,7 @@ class JobRun:
 
     @property
     def all_count(self) -> bool:
-        """Whether every shard counts in the open round."""
+        """Whether every shard counts in the round that is prepared now."""
         assert self.training is not None
         return self.training.step is not Step.TRAIN or parse_synchrony(self.spec.synchrony).exact
 
@@ -228,8 +260,8 @@ class JobRun:
 
     def view(self, now: float) -> JobView:
         """The job as people see it."""
-        if self.final_view is not None:
-            return self.final_view
+        if shown := self.final_view or self.ending:
+            return shown
         progress = self.progress
         end = self.ended if self.ended is not None else now
         return JobView(
@@ -249,6 +281,7 @@ class JobRun:
             retries=self.retries,
             parameters_sha256=self.parameters_sha256,
             workers=self.shares,
+            etag=etag_of(self.spec),
         )
 
 

@@ -8,12 +8,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gradloom.algorithms import build
 from gradloom.errors import (
     Conflict,
     InvalidInput,
+    Outdated,
     Overloaded,
 )
 from gradloom.faults import Fault, check_fault
@@ -27,7 +28,6 @@ from gradloom.jobs import (
 )
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec, check_spec, with_local_steps
-from gradloom.synchrony import parse_synchrony
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
 from gradloom_coordinator.alarm import Alarm
@@ -39,6 +39,7 @@ from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.steering import alterations, check_synchrony, etag_of
 from gradloom_coordinator.wording import sentence_of
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,9 @@ class Coordinator:
         self._scheduler = Scheduler(limits)
         self._inbox: deque[e.Event] = deque()
         self._dispatching = False
-        self._alarm = Alarm(clock, lambda: self.dispatch(e.Tick()))
+        self._alarm = Alarm(clock, self._tick)
+        self._ticked: float | None = None
+        """When time was looked after last; None until it is done regularly."""
         state = self._scheduler.state
         self.attendance = Attendance(settings, state, self.runs, self.metrics, self.dispatch)
         self.jobs = Lifecycle(settings, self.metrics, self.records, self.dispatch, self._break, clock)
@@ -97,19 +100,25 @@ class Coordinator:
 
     async def keep_time(self) -> None:
         """Tell the scheduler that time passes, until cancelled."""
+        self._ticked = self._clock()
         while True:
-            before = self._clock()
             await asyncio.sleep(TICK_S)
-            late_s = self._clock() - before - TICK_S
             try:
-                if late_s > STALL_S:
-                    log.warning("the coordinator stood still for %.1f s", late_s)
-                    self.dispatch(e.Stalled(late_s))
-                self.dispatch(e.Tick())
+                self._tick()
                 self.metrics.observe(self._scheduler.state, self.runs, self._clock())
                 self.jobs.observe()
             except Exception:
                 log.exception("a tick went wrong; time goes on")
+
+    def _tick(self) -> None:
+        """Let time pass; but first say for how long nobody could be heard, whatever kept us."""
+        now = self._clock()
+        if self._ticked is not None:
+            late_s, self._ticked = now - self._ticked - TICK_S, now
+            if late_s > STALL_S:
+                log.warning("the coordinator stood still for %.1f s", late_s)
+                self.dispatch(e.Stalled(late_s))
+        self.dispatch(e.Tick())
 
     def _execute(self, command: c.Command) -> None:
         match command:
@@ -148,12 +157,7 @@ class Coordinator:
         check_spec(spec)
         policy_named(spec.placement)
         algorithm = build(spec.algorithm, spec.settings)
-        if not (parse_synchrony(spec.synchrony).exact or algorithm.takes_part_sums):
-            raise InvalidInput(
-                "synchrony",
-                f"{spec.synchrony} does not suit {spec.algorithm} with these settings: its steps need every row, "
-                "as synchronous rounds give them; an optimizer like adam or momentum can do without",
-            )
+        check_synchrony(spec)
         held_out = algorithm.needs.validation_fraction + spec.test_fraction
         if held_out >= 1:
             raise InvalidInput(
@@ -181,6 +185,26 @@ class Coordinator:
         if run.state in (JobState.COMPLETED, JobState.FAILED):
             raise Conflict(f"job {job_id} has {run.state} and can't be cancelled")
         self.dispatch(e.CancelRequested(job_id, reason))
+        await self.jobs.acknowledge()
+        return self.view(run)
+
+    async def change(
+        self, job_id: str, wanted: JobSpec, paths: Sequence[str], etag: str, who: str
+    ) -> JobView:
+        """Have what the paths name be as in ``wanted`` from the next round on; it is durable then.
+
+        Raises NotFound, InvalidInput, Conflict if the job has ended, Outdated, Unavailable.
+        """
+        run = self.records.named(job_id)
+        if run.state.final:
+            raise Conflict(f"job {job_id} is {run.state} and can't be changed any more")
+        if changes := alterations(run.spec, wanted, paths):
+            now = etag_of(run.spec)
+            if etag not in ("", now):
+                raise Outdated(
+                    f"job {job_id} was changed since it was looked at: its etag is {now}, not {etag}"
+                )
+            self.jobs.steer(run, changes, who)
         await self.jobs.acknowledge()
         return self.view(run)
 

@@ -127,6 +127,16 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         view = await self._coordinator.cancel(request.job_id, request.reason)
         return job_service_pb2.CancelJobResponse(job=job_to_proto(view))
 
+    @answering_errors
+    async def UpdateJob(
+        self,
+        request: job_service_pb2.UpdateJobRequest,
+        context: Context,
+    ) -> job_service_pb2.UpdateJobResponse:
+        wanted, paths = job_spec_from_proto(request.spec), tuple(request.update_mask.paths)
+        view = await self._coordinator.change(request.job_id, wanted, paths, request.etag, context.peer())
+        return job_service_pb2.UpdateJobResponse(job=job_to_proto(view))
+
     async def GetModel(
         self, request: job_service_pb2.GetModelRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.GetModelResponse]:

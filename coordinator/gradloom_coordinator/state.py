@@ -258,6 +258,16 @@ class Job:
             self.n_holders[i] -= 1
 
 
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A chunk for a worker, and why it gets it."""
+
+    job: Job
+    chunk: Chunk
+    reason: str
+    is_copy: bool = False
+
+
 @dataclass(slots=True)
 class ClusterState:
     """Everything the scheduler owns."""

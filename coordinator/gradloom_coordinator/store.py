@@ -15,10 +15,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, selec
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     DBAPIError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
+    IntegrityError,
     SQLAlchemyError,
 )
 
@@ -36,8 +35,8 @@ LOCK_PATIENCE_S = 5.0
 ANSWER_LIMIT_S = 5
 """How long the database may take for one statement, or for a connection."""
 BUSY_PAUSE_S = 0.1
-WORLDLY = (OperationalError, InterfaceError, InternalError)
-"""A database that is away, locked or full. All other errors are ours."""
+OURS = (DataError, IntegrityError)
+"""What is wrong with a value. All else that a driver says is about the database: it is away, locked, full, damaged."""
 
 
 class Store:
@@ -49,6 +48,8 @@ class Store:
         self._file = url.database if url.get_backend_name() == "sqlite" else None
         self._lock: IO[bytes] | None = None
         self._connection: Connection | None = None
+        self._starts: int | None = None
+        """The start that is ours; None until it is counted."""
 
     def open(self) -> int:
         """Make the tables that are missing, and count this start; 1 = the first one ever.
@@ -67,7 +68,9 @@ class Store:
                 )
             counted = update(t.meta).where(t.meta.c.key == "starts").values(value=t.meta.c.value + 1)
             connection.execute(counted)
-            return _meta(connection, "starts")
+            starts = _meta(connection, "starts")
+        self._starts = starts
+        return starts
 
     def load(self) -> list[StoredJob]:
         """All jobs in the order of their submission. Raises VersionMismatch for what this release can't read."""
@@ -94,7 +97,7 @@ class Store:
                 yield connection
         except SQLAlchemyError as error:
             self._drop_connection()
-            if not isinstance(error, WORLDLY):
+            if isinstance(error, OURS) or not isinstance(error, DBAPIError):
                 raise
             raise Unavailable(f"the database {self.name} can't be used: {_first_line(error)}") from error
 
@@ -106,7 +109,16 @@ class Store:
             if self._file is None:
                 self._take_advisory_lock(connection)
             self._connection = connection
+            self._check_still_ours(connection)
         return self._connection
+
+    def _check_still_ours(self, connection: Connection) -> None:
+        """The lock goes with a connection that breaks: another coordinator may have had it and have written."""
+        if self._starts is None or _meta(connection, "starts") == self._starts:
+            connection.rollback()
+            return
+        self._drop_connection()
+        raise Conflict(f"another coordinator has worked on {self.name} since; restart this one")
 
     def _take_advisory_lock(self, connection: Connection) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE_S

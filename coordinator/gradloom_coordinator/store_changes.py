@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, update
+from sqlalchemy import Connection, Table, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gradloom.wire.keeping import event_to_bytes, manifest_to_bytes, spec_to_bytes, view_to_bytes
 from gradloom_coordinator import changes as c
 from gradloom_coordinator import tables as t
+from gradloom_coordinator.wording import plain
 
 MAX_EVENTS = 100_000
 """Kept of one job; the oldest go first."""
@@ -36,7 +37,8 @@ def insert_into(connection: Connection, table: Table) -> Any:
 def _write(connection: Connection, change: c.Change) -> None:
     match change:
         case c.JobAdded():
-            connection.execute(insert_into(connection, t.jobs).on_conflict_do_nothing(), _job_row(change))
+            row = _plain(_job_row(change))
+            connection.execute(insert_into(connection, t.jobs).on_conflict_do_nothing(), row)
         case c.JobPlaced(job, manifest, at):
             _update(connection, job, manifest=manifest_to_bytes(manifest), started_at=at)
         case c.JobStepped(job, state, reason):
@@ -50,7 +52,7 @@ def _write(connection: Connection, change: c.Change) -> None:
         case c.EventAdded():
             _add_events(connection, [change])
         case c.CheckpointKept():
-            row = {column.name: getattr(change, column.name) for column in t.checkpoints.c}
+            row = _plain({column.name: getattr(change, column.name) for column in t.checkpoints.c})
             kept = insert_into(connection, t.checkpoints).values(row)
             connection.execute(kept.on_conflict_do_update(index_elements=["job", "round"], set_=row))
         case c.CheckpointDropped(job, number):
@@ -62,11 +64,16 @@ def _write(connection: Connection, change: c.Change) -> None:
                 for column in t.steering.c
                 if column.name != "number"
             }
-            connection.execute(insert_into(connection, t.steering).on_conflict_do_nothing(), row)
+            connection.execute(insert_into(connection, t.steering).on_conflict_do_nothing(), _plain(row))
 
 
 def _update(connection: Connection, job: str, **values: object) -> None:
-    connection.execute(update(t.jobs).where(t.jobs.c.job == job).values(values))
+    connection.execute(update(t.jobs).where(t.jobs.c.job == job).values(_plain(values)))
+
+
+def _plain(row: dict[str, object]) -> dict[str, object]:
+    """A row whose texts every database takes."""
+    return {name: plain(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _job_row(added: c.JobAdded) -> dict[str, object]:
@@ -92,7 +99,13 @@ def _add_events(connection: Connection, added: Sequence[c.EventAdded]) -> None:
         for one in added
     ]
     connection.execute(insert_into(connection, t.events).on_conflict_do_nothing(), rows)
-    for one in added:
-        if one.event.sequence % PRUNE_EVERY == 0:
-            old = t.events.c.sequence <= one.event.sequence - MAX_EVENTS
-            connection.execute(delete(t.events).where((t.events.c.job == one.job) & old))
+    for job in {one.job for one in added if one.event.sequence % PRUNE_EVERY == 0}:
+        _prune_events(connection, job)
+
+
+def _prune_events(connection: Connection, job: str) -> None:
+    """Counts events and not their numbers, which leap at every restart."""
+    this = t.events.c.job == job
+    newest = select(t.events.c.sequence).where(this).order_by(t.events.c.sequence.desc())
+    too_old = newest.limit(1).offset(MAX_EVENTS).scalar_subquery()
+    connection.execute(delete(t.events).where(this & (t.events.c.sequence <= too_old)))

@@ -68,9 +68,12 @@ class Training:
                 self.finished = True
                 return None
 
-    def save(self) -> Saved | None:
-        """The algorithm's state, for a checkpoint; None before the data is known."""
-        return None if self.step is Step.PROFILE else self.algorithm.save(self._state)
+    def save(self) -> tuple[Saved, int] | None:
+        """The algorithm's state and its round, for a checkpoint; None before the data is known."""
+        if self.step is Step.PROFILE:
+            return None
+        state = self._state  # one value: an update puts another in its place, maybe right now
+        return self.algorithm.save(state), self.algorithm.progress(state).iteration
 
     def restore(self, schema: Schema, saved: Saved) -> Progress:
         """Go on from where a checkpoint was taken. Raises ValueError if it is none of this algorithm's."""

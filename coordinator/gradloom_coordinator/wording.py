@@ -15,10 +15,14 @@ _MARKS = set("^~ ")
 def sentence_of(error: Exception) -> str:
     """What is said of an error; one that is not of our making is logged with its traceback."""
     if isinstance(error, GradloomError):
-        return error.message
+        return plain(error.message)
     log.error("unexpected", exc_info=error)
-    # names of files may hold bytes that are no text
-    return f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()
+    return plain(f"{type(error).__name__}: {error}")
+
+
+def plain(words: str) -> str:
+    """Words that can be sent and stored: names of files may hold bytes that are no text."""
+    return words.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def with_last_lines(message: str, traceback: str) -> str:

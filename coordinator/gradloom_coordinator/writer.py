@@ -11,10 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
-from gradloom.errors import Conflict, Unavailable
-from gradloom_coordinator.changes import Change
+from gradloom.errors import Conflict, GradloomError, Unavailable
+from gradloom.jobs import Note
+from gradloom_coordinator.changes import Change, EventAdded
 from gradloom_coordinator.store import Store
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,8 @@ MAX_WAITING = 10_000
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 
-Done = asyncio.Future[None]
+Done = asyncio.Future[str]
+"""Of somebody who waits: what was left out, empty = nothing."""
 
 
 class Keeping(Protocol):
@@ -45,7 +48,10 @@ class Keeping(Protocol):
         ...
 
     async def flush(self, limit_s: float) -> None:
-        """Wait until all that was put is durable. Raises Unavailable with the reason if that takes too long."""
+        """Wait until all that was put is durable.
+
+        Raises Unavailable with the reason if that takes too long, GradloomError if the database refuses some of it.
+        """
         ...
 
 
@@ -76,14 +82,18 @@ class Writer:
         self._news = threading.Event()
         self._hurry = threading.Event()
         self._closing = threading.Event()
+        self._left_out = ""
+        """Why the last change that nobody has waited for yet could not be written."""
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
     def put(self, *changes: Change, soon: bool = False) -> None:
         """Queue changes; they are written in one transaction, after all that were put before.
 
-        ``soon``: without waiting for others.
+        ``soon``: without waiting for others. Mere notes are left out while MAX_WAITING wait for a database in trouble.
         """
+        if self.trouble and len(self._queue) > MAX_WAITING and all(map(_can_be_missed, changes)):
+            return
         self._queue.append(changes)
         if soon:
             self._hurry.set()
@@ -93,16 +103,29 @@ class Writer:
             self._tell(f"the database {self._store.name} is too slow: {MAX_WAITING} changes wait for it")
 
     async def flush(self, limit_s: float) -> None:
-        """Wait until all that was put is durable. Raises Unavailable with the reason if that takes too long."""
-        done = self._loop.create_future()
-        self._queue.append(done)
+        """Wait until all that was put is durable.
+
+        Raises Unavailable with the reason if that takes too long, GradloomError if the database refuses some of it.
+        """
+        done = self._last_in_line()
         self._hurry.set()
         self._news.set()
         try:
-            await asyncio.wait_for(done, limit_s)
+            left_out = await asyncio.wait_for(asyncio.shield(done), limit_s)
         except TimeoutError:
             why = self.trouble or f"the database {self._store.name} took more than {limit_s:g} s"
             raise Unavailable(why) from None
+        if left_out:
+            raise GradloomError(left_out)
+
+    def _last_in_line(self) -> Done:
+        """What comes after all that was put; shared by who asks while nothing is put, however often they give up."""
+        with suppress(IndexError):
+            if isinstance(last := self._queue[-1], asyncio.Future):
+                return last
+        done = self._loop.create_future()
+        self._queue.append(done)
+        return done
 
     async def close(self, limit_s: float) -> None:
         """Write what is queued, for at most so long, and end."""
@@ -119,9 +142,9 @@ class Writer:
         while True:
             self._news.wait()
             self._hurry.wait(COMPANY_S)
-            closing = self._closing.is_set()
             self._news.clear()
             self._hurry.clear()
+            closing = self._closing.is_set()  # after the clears: who closes sets it before them
             batch = [self._queue.popleft() for _ in range(len(self._queue))]
             if not self._write(batch):
                 return
@@ -136,9 +159,10 @@ class Writer:
             if self._closing.wait(pause):
                 return False
             pause = min(2 * pause, MAX_PAUSE_S)
-        self._loop.call_soon_threadsafe(
-            self._written, [item for item in batch if not isinstance(item, tuple)]
-        )
+        waiting, left_out = [item for item in batch if not isinstance(item, tuple)], self._left_out
+        if waiting:
+            self._left_out = ""
+        self._loop.call_soon_threadsafe(self._written, waiting, left_out)
         return True
 
     def _try(self, changes: list[Change]) -> bool:
@@ -149,24 +173,30 @@ class Writer:
         except (Unavailable, Conflict) as error:
             self._loop.call_soon_threadsafe(self._tell, error.message)
             return False
-        except Exception:
+        except Exception as error:
             if len(changes) > 1:  # what is written twice counts once: find the one that can't be
                 return all(self._try([change]) for change in changes)
             log.exception("a defect: this can't be written, and is left out: %s", changes[0])
+            kind = type(changes[0]).__name__
+            self._left_out = f"the database {self._store.name} does not take this {kind}: {error}"
         self._observe_s(time.perf_counter() - start)
         return True
 
     # ---- in the event loop
 
-    def _written(self, waiting: list[Done]) -> None:
+    def _written(self, waiting: list[Done], left_out: str) -> None:
         for done in waiting:
             if not done.done():
-                done.set_result(None)
+                done.set_result(left_out)
         if self.trouble and len(self._queue) < MAX_WAITING // 2:
             self._tell("")
 
     def _tell(self, trouble: str) -> None:
-        if bool(trouble) != bool(self.trouble):
+        if trouble != self.trouble:
             log.log(logging.ERROR if trouble else logging.INFO, "%s", trouble or "the database is back")
             self.trouble = trouble
             self._on_health(trouble)
+
+
+def _can_be_missed(change: Change) -> bool:
+    return isinstance(change, EventAdded) and isinstance(change.event.what, Note)

@@ -207,6 +207,35 @@ def cancel(
         write_line(f"job {view.job_id} is {view.state}")
 
 
+@app.command("set")
+def set_(
+    job: JobId,
+    changes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE...",
+            help="placement, synchrony, speculation (on or off) or share_weight; several at once may be.",
+        ),
+    ],
+    cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
+) -> None:
+    """Change how a live job is scheduled, from its next round on."""
+    from dataclasses import asdict
+
+    from gradloom.cli import steering, views
+    from gradloom.cli.output import results, write_json
+    from gradloom.client import Client
+
+    wanted = steering.changes_of(changes)
+    with Client(cluster) as client:
+        view = client.job(job).update(**asdict(wanted))
+    if as_json:
+        write_json(views.job_values(view))
+    else:
+        results().print(views.job_details(view))
+
+
 @app.command()
 def workers(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
     """List the workers of a cluster."""

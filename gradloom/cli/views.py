@@ -46,6 +46,10 @@ def job_details(view: JobView) -> RenderableType:
         "settings": " ".join(f"{name}={value}" for name, value in spec.settings.items()) or "defaults",
         "data": " ".join(spec.data.uris),
         "target": spec.data.target or "the file's own",
+        "placement": spec.placement or "the cluster's default",
+        "synchrony": spec.synchrony or "synchronous",
+        "speculation": spec.speculation,
+        "share weight": f"{spec.share_weight:g}",
         "submitted": time_text(view.created_at),
         **_outcome(view),
     }

@@ -34,11 +34,21 @@ def expand(uris: Sequence[str]) -> list[str]:
     """The files that are meant by files, globs and directories, each list sorted, in the order given.
 
     In a directory, whatever begins with "." or "_" is left out, and so are files of unknown extension beside files
-    of known ones. Raises DataError naming the URI that means no file.
+    of known ones. Raises DataError naming the URI that means no file, or the file whose name is no text.
     """
     if not uris:
         raise InvalidInput("data", "names no file; give at least one file, glob or directory")
-    return [file for uri in ([uris] if isinstance(uris, str) else uris) for file in _expand_one(uri)]
+    files = [file for uri in ([uris] if isinstance(uris, str) else uris) for file in _expand_one(uri)]
+    for file in files:
+        _check_name(file)
+    return files
+
+
+def _check_name(file: str) -> None:
+    """A manifest goes to the workers as text."""
+    name = file.encode("utf-8", "backslashreplace").decode()
+    if name != file:
+        raise DataError(name, "the file's name holds bytes that are no UTF-8; rename it")
 
 
 def _expand_one(uri: str) -> list[str]:

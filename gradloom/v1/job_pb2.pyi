@@ -193,6 +193,7 @@ class Job(_message.Message):
     RETRIES_FIELD_NUMBER: _builtins.int
     PARAMETERS_SHA256_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     state: Global___JobState.ValueType
     reason: _builtins.str
@@ -209,6 +210,8 @@ class Job(_message.Message):
     retries: _builtins.int
     parameters_sha256: _builtins.str
     """SHA-256 of the trained parameters; empty until COMPLETED."""
+    etag: _builtins.str
+    """Stands for the specification as it is: another one after every change."""
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -236,10 +239,11 @@ class Job(_message.Message):
         retries: _builtins.int = ...,
         parameters_sha256: _builtins.str = ...,
         workers: _abc.Iterable[Global___WorkerShare] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "created_at", b"created_at", "loss", b"loss", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "created_at", b"created_at", "job_id", b"job_id", "loss", b"loss", "max_rounds", b"max_rounds", "parameters_sha256", b"parameters_sha256", "reason", b"reason", "retries", b"retries", "rounds", b"rounds", "rows", b"rows", "rows_per_second", b"rows_per_second", "scores", b"scores", "seconds", b"seconds", "shards", b"shards", "spec", b"spec", "state", b"state", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "created_at", b"created_at", "etag", b"etag", "job_id", b"job_id", "loss", b"loss", "max_rounds", b"max_rounds", "parameters_sha256", b"parameters_sha256", "reason", b"reason", "retries", b"retries", "rounds", b"rounds", "rows", b"rows", "rows_per_second", b"rows_per_second", "scores", b"scores", "seconds", b"seconds", "shards", b"shards", "spec", b"spec", "state", b"state", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015

@@ -22,44 +22,49 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from gradloom.v1 import job_pb2 as gradloom_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgradloom/v1/job_service.proto\x12\x0bgradloom.v1\x1a\x15gradloom/v1/job.proto\"L\n\x10SubmitJobRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12\x14\n\x0c\x63lient_token\x18\x02 \x01(\t\"2\n\x11SubmitJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x11\n\x0fListJobsRequest\"2\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.gradloom.v1.Job\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x10WatchJobResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.gradloom.v1.JobEvent\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"!\n\x0fGetModelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"!\n\x10GetModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x17\n\x15ListAlgorithmsRequest\"O\n\x16ListAlgorithmsResponse\x12\x35\n\nalgorithms\x18\x01 \x03(\x0b\x32!.gradloom.v1.AlgorithmDescription2\xa1\x04\n\nJobService\x12J\n\tSubmitJob\x12\x1d.gradloom.v1.SubmitJobRequest\x1a\x1e.gradloom.v1.SubmitJobResponse\x12\x41\n\x06GetJob\x12\x1a.gradloom.v1.GetJobRequest\x1a\x1b.gradloom.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.gradloom.v1.ListJobsRequest\x1a\x1d.gradloom.v1.ListJobsResponse\x12I\n\x08WatchJob\x12\x1c.gradloom.v1.WatchJobRequest\x1a\x1d.gradloom.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.gradloom.v1.CancelJobRequest\x1a\x1e.gradloom.v1.CancelJobResponse\x12I\n\x08GetModel\x12\x1c.gradloom.v1.GetModelRequest\x1a\x1d.gradloom.v1.GetModelResponse0\x01\x12Y\n\x0eListAlgorithms\x12\".gradloom.v1.ListAlgorithmsRequest\x1a#.gradloom.v1.ListAlgorithmsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgradloom/v1/job_service.proto\x12\x0bgradloom.v1\x1a google/protobuf/field_mask.proto\x1a\x15gradloom/v1/job.proto\"L\n\x10SubmitJobRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12\x14\n\x0c\x63lient_token\x18\x02 \x01(\t\"2\n\x11SubmitJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x11\n\x0fListJobsRequest\"2\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.gradloom.v1.Job\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x10WatchJobResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.gradloom.v1.JobEvent\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x85\x01\n\x10UpdateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"2\n\x11UpdateJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"!\n\x0fGetModelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"!\n\x10GetModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x17\n\x15ListAlgorithmsRequest\"O\n\x16ListAlgorithmsResponse\x12\x35\n\nalgorithms\x18\x01 \x03(\x0b\x32!.gradloom.v1.AlgorithmDescription2\xed\x04\n\nJobService\x12J\n\tSubmitJob\x12\x1d.gradloom.v1.SubmitJobRequest\x1a\x1e.gradloom.v1.SubmitJobResponse\x12\x41\n\x06GetJob\x12\x1a.gradloom.v1.GetJobRequest\x1a\x1b.gradloom.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.gradloom.v1.ListJobsRequest\x1a\x1d.gradloom.v1.ListJobsResponse\x12I\n\x08WatchJob\x12\x1c.gradloom.v1.WatchJobRequest\x1a\x1d.gradloom.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.gradloom.v1.CancelJobRequest\x1a\x1e.gradloom.v1.CancelJobResponse\x12J\n\tUpdateJob\x12\x1d.gradloom.v1.UpdateJobRequest\x1a\x1e.gradloom.v1.UpdateJobResponse\x12I\n\x08GetModel\x12\x1c.gradloom.v1.GetModelRequest\x1a\x1d.gradloom.v1.GetModelResponse0\x01\x12Y\n\x0eListAlgorithms\x12\".gradloom.v1.ListAlgorithmsRequest\x1a#.gradloom.v1.ListAlgorithmsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradloom.v1.job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBMITJOBREQUEST']._serialized_start=69
-  _globals['_SUBMITJOBREQUEST']._serialized_end=145
-  _globals['_SUBMITJOBRESPONSE']._serialized_start=147
-  _globals['_SUBMITJOBRESPONSE']._serialized_end=197
-  _globals['_GETJOBREQUEST']._serialized_start=199
-  _globals['_GETJOBREQUEST']._serialized_end=230
-  _globals['_GETJOBRESPONSE']._serialized_start=232
-  _globals['_GETJOBRESPONSE']._serialized_end=279
-  _globals['_LISTJOBSREQUEST']._serialized_start=281
-  _globals['_LISTJOBSREQUEST']._serialized_end=298
-  _globals['_LISTJOBSRESPONSE']._serialized_start=300
-  _globals['_LISTJOBSRESPONSE']._serialized_end=350
-  _globals['_WATCHJOBREQUEST']._serialized_start=352
-  _globals['_WATCHJOBREQUEST']._serialized_end=409
-  _globals['_WATCHJOBRESPONSE']._serialized_start=411
-  _globals['_WATCHJOBRESPONSE']._serialized_end=467
-  _globals['_CANCELJOBREQUEST']._serialized_start=469
-  _globals['_CANCELJOBREQUEST']._serialized_end=519
-  _globals['_CANCELJOBRESPONSE']._serialized_start=521
-  _globals['_CANCELJOBRESPONSE']._serialized_end=571
-  _globals['_GETMODELREQUEST']._serialized_start=573
-  _globals['_GETMODELREQUEST']._serialized_end=606
-  _globals['_GETMODELRESPONSE']._serialized_start=608
-  _globals['_GETMODELRESPONSE']._serialized_end=641
-  _globals['_LISTALGORITHMSREQUEST']._serialized_start=643
-  _globals['_LISTALGORITHMSREQUEST']._serialized_end=666
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=668
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=747
-  _globals['_JOBSERVICE']._serialized_start=750
-  _globals['_JOBSERVICE']._serialized_end=1295
+  _globals['_SUBMITJOBREQUEST']._serialized_start=103
+  _globals['_SUBMITJOBREQUEST']._serialized_end=179
+  _globals['_SUBMITJOBRESPONSE']._serialized_start=181
+  _globals['_SUBMITJOBRESPONSE']._serialized_end=231
+  _globals['_GETJOBREQUEST']._serialized_start=233
+  _globals['_GETJOBREQUEST']._serialized_end=264
+  _globals['_GETJOBRESPONSE']._serialized_start=266
+  _globals['_GETJOBRESPONSE']._serialized_end=313
+  _globals['_LISTJOBSREQUEST']._serialized_start=315
+  _globals['_LISTJOBSREQUEST']._serialized_end=332
+  _globals['_LISTJOBSRESPONSE']._serialized_start=334
+  _globals['_LISTJOBSRESPONSE']._serialized_end=384
+  _globals['_WATCHJOBREQUEST']._serialized_start=386
+  _globals['_WATCHJOBREQUEST']._serialized_end=443
+  _globals['_WATCHJOBRESPONSE']._serialized_start=445
+  _globals['_WATCHJOBRESPONSE']._serialized_end=501
+  _globals['_CANCELJOBREQUEST']._serialized_start=503
+  _globals['_CANCELJOBREQUEST']._serialized_end=553
+  _globals['_CANCELJOBRESPONSE']._serialized_start=555
+  _globals['_CANCELJOBRESPONSE']._serialized_end=605
+  _globals['_UPDATEJOBREQUEST']._serialized_start=608
+  _globals['_UPDATEJOBREQUEST']._serialized_end=741
+  _globals['_UPDATEJOBRESPONSE']._serialized_start=743
+  _globals['_UPDATEJOBRESPONSE']._serialized_end=793
+  _globals['_GETMODELREQUEST']._serialized_start=795
+  _globals['_GETMODELREQUEST']._serialized_end=828
+  _globals['_GETMODELRESPONSE']._serialized_start=830
+  _globals['_GETMODELRESPONSE']._serialized_end=863
+  _globals['_LISTALGORITHMSREQUEST']._serialized_start=865
+  _globals['_LISTALGORITHMSREQUEST']._serialized_end=888
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=890
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=969
+  _globals['_JOBSERVICE']._serialized_start=972
+  _globals['_JOBSERVICE']._serialized_end=1593
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,11 @@ class JobServiceStub:
                 request_serializer=gradloom_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.UpdateJob = channel.unary_unary(
+                '/gradloom.v1.JobService/UpdateJob',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_stream(
                 '/gradloom.v1.JobService/GetModel',
                 request_serializer=gradloom_dot_v1_dot_job__service__pb2.GetModelRequest.SerializeToString,
@@ -117,6 +122,17 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateJob(self, request, context):
+        """Changes how a live job is scheduled: what update_mask names is taken from spec, from the next round on. Durable when
+        it returns. Idempotent: what is so already is not changed again, whatever the etag.
+        NOT_FOUND: no such job. INVALID_ARGUMENT: the mask is empty or names what can't be changed, bad value.
+        FAILED_PRECONDITION: the job has ended. ABORTED: the job was changed since its etag was read. UNAVAILABLE: the
+        change can't be kept now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """The model of a completed job: the bytes of a safetensors file in chunks. Idempotent.
         NOT_FOUND: no such job. FAILED_PRECONDITION: the job has no model (yet); the message says why.
@@ -159,6 +175,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=gradloom_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_job__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'UpdateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJob,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_stream_rpc_method_handler(
                     servicer.GetModel,
@@ -307,6 +328,33 @@ class JobService:
             '/gradloom.v1.JobService/CancelJob',
             gradloom_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
             gradloom_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/UpdateJob',
+            gradloom_dot_v1_dot_job__service__pb2.UpdateJobRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.UpdateJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -100,6 +100,7 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
         retries=view.retries,
         parameters_sha256=view.parameters_sha256,
         workers=[worker_share_to_proto(share) for share in view.workers],
+        etag=view.etag,
     )
     _set_time(message.created_at, view.created_at)
     return message
@@ -124,6 +125,7 @@ def job_from_proto(message: job_pb2.Job) -> JobView:
         retries=message.retries,
         parameters_sha256=message.parameters_sha256,
         workers=tuple(worker_share_from_proto(share) for share in message.workers),
+        etag=message.etag,
     )
 
 

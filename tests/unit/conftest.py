@@ -64,17 +64,21 @@ class FakeCluster(job_service_pb2_grpc.JobServiceServicer, cluster_service_pb2_g
     """The next watches break after so many events."""
     end_after: list[int] = field(default_factory=list)
     """The next watches end in good order after so many events."""
+    cut_after_s: list[float] = field(default_factory=list)
+    """The next watches that have nothing more to say are cut off after so long."""
+    downloads_that_break: int = 0
     submitted: list[job_service_pb2.SubmitJobRequest] = field(default_factory=list)
     watched_after: list[int] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
+    updated: list[job_service_pb2.UpdateJobRequest] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def client(self, timeout_s: float = 10.0) -> Client:
         return Client(self.address, timeout_s=timeout_s)
 
     def add_job(self, view: JobView, *happenings: object) -> None:
-        self.jobs[view.job_id] = view
         self.events[view.job_id] = numbered(*happenings)
+        self.jobs[view.job_id] = view
 
     def SubmitJob(self, request, context):
         self.submitted.append(request)
@@ -101,6 +105,15 @@ class FakeCluster(job_service_pb2_grpc.JobServiceServicer, cluster_service_pb2_g
         self.jobs[request.job_id] = view
         return job_service_pb2.CancelJobResponse(job=wire.job_to_proto(view))
 
+    def UpdateJob(self, request, context):
+        self._maybe_refuse(context)
+        self.updated.append(request)
+        view = self._found(request.job_id, context)
+        wanted = wire.job_spec_from_proto(request.spec)
+        spec = replace(view.spec, **{path: getattr(wanted, path) for path in request.update_mask.paths})
+        self.jobs[request.job_id] = replace(view, spec=spec, etag=f"{view.etag}+")
+        return job_service_pb2.UpdateJobResponse(job=wire.job_to_proto(self.jobs[request.job_id]))
+
     def WatchJob(self, request, context):
         self.watched_after.append(request.after_sequence)
         self._found(request.job_id, context)
@@ -112,6 +125,9 @@ class FakeCluster(job_service_pb2_grpc.JobServiceServicer, cluster_service_pb2_g
         if broken:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
         if not ended and not self.jobs[request.job_id].state.final:
+            if self.cut_after_s:
+                self.stopping.wait(self.cut_after_s.pop(0))
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was idle")
             context.add_callback(self.stopping.set)  # a watch that is left, or at its deadline, ends
             self.stopping.wait(30)
 
@@ -119,6 +135,9 @@ class FakeCluster(job_service_pb2_grpc.JobServiceServicer, cluster_service_pb2_g
         self._found(request.job_id, context)
         for start in range(0, len(self.model), 100):
             yield job_service_pb2.GetModelResponse(chunk=self.model[start : start + 100])
+            if self.downloads_that_break:
+                self.downloads_that_break -= 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
 
     def ListAlgorithms(self, request, context):
         algorithms = [wire.algorithm_to_proto(one) for one in self.algorithms]

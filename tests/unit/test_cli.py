@@ -20,7 +20,7 @@ from gradloom.jobs import JobEvent, JobState, Note, RetryReason, RoundCompleted,
 from gradloom.models import Model, load_model
 
 COMMANDS = [
-    *("up", "train", "jobs", "show", "watch", "cancel"),
+    *("up", "train", "jobs", "show", "watch", "cancel", "set"),
     *("workers", "chaos", "model", "predict", "evaluate", "simulate", "algorithms"),
 ]
 
@@ -353,8 +353,51 @@ def test_cancel_and_model(run, fake_cluster, make_job, classifier, tmp_path):
     assert load_model(tmp_path / "m").features == ("mean_radius",)
 
 
+def test_set_changes_what_is_named_and_shows_the_job(run, fake_cluster, make_job):
+    fake_cluster.add_job(make_job(JobState.RUNNING))
+    at = ["--cluster", fake_cluster.address]
+    status, out, _ = run("set", "job-1", "synchrony=bounded:3", "share_weight=2.5", "speculation=off", *at)
+    assert status == 0
+    shown = " ".join(out.split())
+    for line in (
+        "synchrony bounded:3",
+        "share weight 2.5",
+        "speculation off",
+        "placement the cluster's default",
+    ):
+        assert line in shown
+    assert run("show", "job-1", *at)[1] == out
+    assert list(fake_cluster.updated[0].update_mask.paths) == ["synchrony", "speculation", "share_weight"]
+    status, out, _ = run("set", "job-1", "placement=random", "--json", *at)
+    assert (status, json.loads(out)["spec"]["placement"]) == (0, "random")
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["seed=3"], "'seed' is not known; allowed: placement, share_weight, speculation, synchrony."),
+        (["placement"], "write NAME=VALUE, e.g. gradloom set JOB synchrony=bounded:3"),
+        (["speculation=maybe"], "speculation: 'maybe' is not allowed; it must be on or off"),
+        (["share_weight=much"], "share_weight: 'much' is not allowed; it must be a number"),
+        (["share_weight=0"], "share_weight: 0.0 is not allowed"),
+        ([], "NAME=VALUE"),
+    ],
+)
+def test_what_set_can_t_set_is_status_2(run, fake_cluster, make_job, words, refusal):
+    fake_cluster.add_job(make_job(JobState.RUNNING))
+    status, _, err = run("set", "job-1", *words, "--cluster", fake_cluster.address)
+    assert status == 2
+    assert refusal in err
+    assert fake_cluster.updated == []
+
+
 def test_unknown_jobs_are_status_4(run, fake_cluster):
-    for words in (["show", "job-9"], ["watch", "job-9"], ["cancel", "job-9"]):
+    for words in (
+        ["show", "job-9"],
+        ["watch", "job-9"],
+        ["cancel", "job-9"],
+        ["set", "job-9", "placement=random"],
+    ):
         status, _, err = run(*words, "--cluster", fake_cluster.address)
         assert (status, err) == (4, "error: there is no job 'job-9'\n")
 

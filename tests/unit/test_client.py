@@ -1,11 +1,14 @@
 """What people can rely on when the network or the coordinator does not behave."""
 
 import socket
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gradloom import connection
 from gradloom.client import Client, absolute_uris, setting_text
 from gradloom.errors import (
     Conflict,
@@ -14,6 +17,7 @@ from gradloom.errors import (
     JobCancelled,
     JobFailed,
     NotFound,
+    Outdated,
     Unavailable,
 )
 from gradloom.jobs import JobState, Note, RoundCompleted, StateChanged
@@ -171,6 +175,18 @@ def test_a_watch_that_stays_broken_gives_up(fake_cluster, make_job):
             next(watched)
 
 
+def test_a_quiet_stream_that_is_cut_now_and_then_is_taken_up_for_ever(fake_cluster, make_job, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_PAUSE_S", 0.1)
+    fake_cluster.add_job(make_job(JobState.RUNNING), NOTES[0])
+    fake_cluster.cut_after_s = [0.2] * 6
+    with fake_cluster.client(timeout_s=0.4) as client:
+        watched = client.job("job-1").watch()
+        assert next(watched).sequence == 1
+        threading.Timer(0.9, lambda: fake_cluster.add_job(make_job(), NOTES[0], DONE)).start()
+        assert [event.what for event in watched] == [DONE]
+    assert len(fake_cluster.watched_after) >= 4
+
+
 def test_watching_an_unknown_job_is_refused_at_once(fake_cluster, make_job):
     fake_cluster.add_job(make_job())
     with fake_cluster.client() as client:
@@ -185,6 +201,40 @@ def test_waiting_has_a_limit(fake_cluster, make_job):
     sentence = r"job job-1 has not ended within 0.2 s; it is running"
     with fake_cluster.client() as client, pytest.raises(Unavailable, match=sentence):
         client.job("job-1").wait(timeout_s=0.2)
+
+
+def test_an_end_that_was_shown_and_taken_back_by_a_restart_is_waited_for_again(fake_cluster, make_job):
+    fake_cluster.add_job(make_job(JobState.RUNNING), *NOTES, DONE)
+    with fake_cluster.client() as client:
+        with pytest.raises(Unavailable, match=r"has not ended within 0.3 s; it is running"):
+            client.job("job-1").wait(timeout_s=0.3)
+        threading.Timer(0.3, lambda: fake_cluster.add_job(make_job(), *NOTES, DONE, DONE)).start()
+        fake_cluster.cut_after_s = [0.2] * 10
+        assert client.job("job-1").wait().state is JobState.COMPLETED
+
+
+def test_a_model_whose_download_breaks_is_fetched_again(fake_cluster, make_job):
+    fake_cluster.add_job(make_job(), DONE)
+    fake_cluster.model = a_model().to_bytes()
+    fake_cluster.downloads_that_break = 2
+    with fake_cluster.client() as client:
+        assert client.job("job-1").model().parameters_sha256 == a_model().parameters_sha256
+
+
+def test_a_cluster_that_was_there_is_waited_for_while_it_is_started_again(fake_cluster, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_PAUSE_S", 0.1)
+    with fake_cluster.client() as client:
+        client.jobs()
+        fake_cluster.refusals = [Unavailable("starting up")] * 6
+        client.jobs()
+    assert fake_cluster.refusals == []
+
+
+def test_a_cluster_that_is_not_there_is_not_waited_for_longer_than_people_like(nobody):
+    began = time.monotonic()
+    with Client(nobody) as client, pytest.raises(Unavailable, match=nobody):
+        client.jobs()
+    assert time.monotonic() - began < 3.0
 
 
 def test_the_result_is_the_model_to_the_bit(fake_cluster, make_job):
@@ -273,3 +323,31 @@ def test_every_error_of_a_client_is_a_gradloom_error(nobody):
         for call in (client.jobs, client.workers, client.algorithms, lambda: client.job("job-1")):
             with pytest.raises(GradloomError):
                 call()
+
+
+def test_a_live_job_is_changed_in_what_is_named_and_nothing_else(fake_cluster, make_job):
+    fake_cluster.add_job(make_job(JobState.RUNNING))
+    with fake_cluster.client() as client:
+        view = client.job("job-1").update(synchrony="bounded:3", speculation=False, etag="seen")
+    (request,) = fake_cluster.updated
+    assert list(request.update_mask.paths) == ["synchrony", "speculation"]
+    assert (request.spec.synchrony, request.spec.speculation, request.etag) == ("bounded:3", "off", "seen")
+    assert (view.spec.synchrony, view.spec.speculation, view.etag) == ("bounded:3", "off", "+")
+
+
+def test_a_change_that_is_wrong_in_any_case_is_refused_without_a_call(fake_cluster, make_job):
+    fake_cluster.add_job(make_job(JobState.RUNNING))
+    with fake_cluster.client() as client:
+        for wrong in ({"share_weight": 0.0}, {"synchrony": "bonded"}):
+            with pytest.raises(InvalidInput, match=next(iter(wrong))):
+                client.job("job-1").update(**wrong)
+    assert fake_cluster.updated == []
+
+
+def test_a_change_over_an_old_etag_is_raised_as_what_it_is(fake_cluster, make_job):
+    fake_cluster.add_job(make_job(JobState.RUNNING))
+    with fake_cluster.client() as client:
+        job = client.job("job-1")
+        fake_cluster.refusals = [Outdated("its etag is b, not a")]
+        with pytest.raises(Outdated, match="its etag is b, not a"):
+            job.update(placement="random", etag="a")

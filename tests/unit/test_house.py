@@ -60,6 +60,7 @@ PURE = (
     "gradloom_coordinator.rounds",
     "gradloom_coordinator.scheduler",
     "gradloom_coordinator.state",
+    "gradloom_coordinator.steering",
     "gradloom_coordinator.training",
     "gradloom_worker.commands",
     "gradloom_worker.events",

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from gradloom.data.preparation import Preparation, Split
-from gradloom.errors import InvalidInput
+from gradloom.errors import InvalidInput, Unavailable
 from gradloom.saved import Saved
 from gradloom.schema import Schema
 from gradloom_coordinator.checkpoints import (
@@ -117,7 +117,7 @@ def test_a_job_s_folder_goes_with_all_that_is_in_it_and_no_other_does(place: str
     mine, theirs = checkpoints.write("job", checkpoint()), checkpoints.write("job-2", checkpoint())
     checkpoints.remove_all("job")
     checkpoints.remove_all("job")
-    with pytest.raises(CheckpointUnusable, match="gone"):
+    with pytest.raises(Unavailable, match=r"there is no folder .*/job; bring it back"):
         checkpoints.read(mine.uri, mine.sha256)
     assert checkpoints.read(theirs.uri, theirs.sha256).round == 12
 
@@ -137,6 +137,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
             checkpoints.write("job", checkpoint(shift=1.0))
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["round-000000012.safetensors"]
     assert checkpoints.read(written.uri, written.sha256).round == 12
+
+
+def test_the_name_of_a_file_is_flushed_as_its_bytes_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = []
+    monkeypatch.setattr("os.fsync", lambda handle: flushed.append(Path(f"/proc/self/fd/{handle}").readlink()))
+    Checkpoints(str(tmp_path)).write("job", checkpoint())
+    assert [path.parent.name for path in flushed] == ["job", tmp_path.name]
+    assert flushed[-1] == tmp_path / "job"
 
 
 def test_a_uri_that_means_nothing_is_refused() -> None:

@@ -16,6 +16,7 @@ from gradloom.canonical import Range
 from gradloom.data.preparation import Split
 from gradloom.data.profile import profile_shard
 from gradloom.data.reading import read_shard
+from gradloom.errors import Unavailable
 from gradloom.jobs import JobState
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
@@ -37,11 +38,17 @@ class FullDisk(MemoryFileSystem):
     protocol = "fulldisk"
     store: ClassVar[dict[str, Any]] = {}
     full = False
+    away = False
 
     def pipe_file(self, path: str, value: bytes, **kwargs: Any) -> None:
         if FullDisk.full:
             raise OSError(28, "No space left on device")
         super().pipe_file(path, value, **kwargs)
+
+    def cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
+        if FullDisk.away:
+            raise OSError(5, "Input/output error", path)
+        return bytes(super().cat_file(path, *args, **kwargs))
 
 
 @dataclass
@@ -56,9 +63,21 @@ class Setup:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     said: list[str] = field(default_factory=list)
     written: list[Change] = field(default_factory=list)
+    durable: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while the database is there."""
+    flushed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.durable.set()
 
     def put(self, *changes: Change, soon: bool = False) -> None:
         self.written += changes
+
+    async def flush(self, limit_s: float) -> None:
+        self.flushed.set()
+        if not self.durable.is_set():
+            await asyncio.sleep(0)
+            raise Unavailable("the database is away")
 
     def trouble(self, _: JobRun, reason: str) -> None:
         self.troubles.append(reason)
@@ -75,6 +94,12 @@ class Setup:
         async with asyncio.timeout(LIMIT_S):
             while writing := [one.writing for one in self.keeper._upkeep.values() if not one.writing.done()]:
                 await asyncio.wait(writing)
+
+    async def removed(self) -> None:
+        """Wait until no file is to be removed any more."""
+        async with asyncio.timeout(LIMIT_S):
+            while removing := list(self.keeper._removing):
+                await asyncio.wait(removing)
 
     async def heard(self) -> str:
         async with asyncio.timeout(LIMIT_S):
@@ -114,6 +139,10 @@ def spoil(uri: str, damage: str) -> None:
             path.unlink()
 
 
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints" / "job").iterdir())
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Setup]:
     def setup(**settings: Any) -> Setup:
@@ -135,7 +164,7 @@ def make(tmp_path: Path) -> Callable[..., Setup]:
 async def full_disk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     fsspec.register_implementation("fulldisk", FullDisk, clobber=True)
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
-    FullDisk.full = False
+    FullDisk.full = FullDisk.away = False
     yield "fulldisk://checkpoints"
     FullDisk.store.clear()
 
@@ -173,9 +202,26 @@ async def test_three_are_kept_and_the_rest_is_removed(make: Callable[..., Setup]
         await job.settled()
     assert job.kept == [5, 4, 3]
     assert [change.round for change in job.written if isinstance(change, CheckpointDropped)] == [0, 1, 2]
-    job.keeper._thread.shutdown()
-    names = sorted(path.name for path in (tmp_path / "checkpoints" / "job").iterdir())
-    assert names == [f"round-{round_:09d}.safetensors" for round_ in (3, 4, 5)]
+    await job.removed()
+    assert files(tmp_path) == [f"round-{round_:09d}.safetensors" for round_ in (3, 4, 5)]
+
+
+async def test_a_file_stays_until_the_database_knows_of_its_successor(
+    make: Callable[..., Setup], tmp_path: Path
+) -> None:
+    job = make(checkpoint_every_s=0.0)
+    job.durable.clear()
+    for _ in range(4):
+        job.rounds()
+        await job.settled()
+    async with asyncio.timeout(LIMIT_S):
+        for _ in range(3):
+            job.flushed.clear()
+            await job.flushed.wait()
+    assert len(files(tmp_path)) == 4
+    job.durable.set()
+    await job.removed()
+    assert files(tmp_path) == [f"round-{round_:09d}.safetensors" for round_ in (1, 2, 3)]
 
 
 async def test_only_one_is_on_its_way_at_a_time(make: Callable[..., Setup]) -> None:
@@ -224,6 +270,60 @@ async def test_a_damaged_one_is_said_to_be_and_the_one_before_is_taken(
     assert job.count("unusable") == 1
 
 
+async def test_storage_that_is_away_is_waited_for_and_costs_no_checkpoint(
+    make: Callable[..., Setup], full_disk: str
+) -> None:
+    job = make(checkpoint_every_s=0.0, checkpoint_uri=full_disk)
+    for _ in range(3):
+        job.rounds()
+        await job.settled()
+    job.news.clear()
+    FullDisk.away = True
+    reading = asyncio.create_task(job.keeper.newest(job.run))
+    assert await job.heard() == "the checkpoint of round 2 can't be read now: [Errno 5] Input/output error"
+    await job.heard()
+    FullDisk.away = False
+    async with asyncio.timeout(LIMIT_S):
+        newest = await reading
+    assert newest is not None
+    assert (newest[0].round, job.kept, job.troubles[-1]) == (2, [2, 1, 0], "")
+    assert len(job.said) == 1, "the same trouble is said once"
+    assert job.count("unusable") == 0
+
+
+async def test_a_folder_that_is_not_there_may_come_back(
+    make: Callable[..., Setup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
+    job = make(checkpoint_every_s=0.0)
+    job.rounds()
+    await job.settled()
+    job.news.clear()
+    folder = (tmp_path / "checkpoints").rename(tmp_path / "unmounted")
+    reading = asyncio.create_task(job.keeper.newest(job.run))
+    assert "there is no folder" in await job.heard()
+    folder.rename(tmp_path / "checkpoints")
+    async with asyncio.timeout(LIMIT_S):
+        assert await reading is not None
+    assert job.kept == [0]
+
+
+async def test_nobody_waits_for_the_checkpoint_of_a_job_that_has_ended(
+    make: Callable[..., Setup], full_disk: str
+) -> None:
+    job = make(checkpoint_every_s=0.0, checkpoint_uri=full_disk)
+    job.rounds()
+    await job.settled()
+    job.news.clear()
+    FullDisk.away = True
+    reading = asyncio.create_task(job.keeper.newest(job.run))
+    await job.heard()
+    job.run.state = JobState.CANCELLED
+    async with asyncio.timeout(LIMIT_S):
+        assert await reading is None
+    assert job.kept == [0]
+
+
 async def test_without_a_good_one_there_is_none(make: Callable[..., Setup]) -> None:
     job = make(checkpoint_every_s=0.0)
     job.rounds()
@@ -254,6 +354,21 @@ async def test_a_full_disk_is_told_and_tried_again_until_there_is_room(
     newest = await job.keeper.newest(job.run)
     assert newest is not None
     assert newest[0].round == 2
+
+
+async def test_a_checkpoint_names_the_round_of_its_own_state(make: Callable[..., Setup]) -> None:
+    job = make()
+    job.rounds(3)
+    run = job.run
+    assert run.training is not None
+    run.training.advance({name: np.array(value) for name, value in SUMS.items()})  # people are not told yet
+    assert run.iterations == 2
+    checkpoint = run.checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.round == 3
+    other = make().run
+    other.go_on_from(checkpoint)
+    assert other.iterations == 3
 
 
 async def test_the_last_ones_are_taken_before_the_end_within_a_limit(

@@ -1,5 +1,7 @@
 """The series of a job or worker begin at 0 and go when it does."""
 
+from typing import Any, NoReturn
+
 from gradloom.jobs import RetryReason, RoundCompleted
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.rounds import Refusal
@@ -43,6 +45,28 @@ def test_the_series_of_a_worker_go_with_it_whatever_it_is_called() -> None:
     assert samples(metrics)["gradloom_workers", ("idle",)] == 2
     metrics.observe(ClusterState(), {}, 2.0)
     assert samples(metrics) == before
+
+
+class Unwalked(dict[tuple[str, ...], Any]):
+    """Can be looked into, but not walked through."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("a walk over all series")
+
+
+def test_a_worker_that_goes_costs_no_look_at_the_series_of_all_others() -> None:
+    metrics = CoordinatorMetrics()
+    for worker in range(3):
+        for job in range(4):
+            metrics.task_done(f"w-{worker}", f"job-{job}", 1, 0.1)
+    for family in metrics._families:
+        family._children = Unwalked(family._children)
+        family.forget("worker", "w-0")
+    rows = [labels for name, labels in samples(metrics) if name == "gradloom_worker_rows_total"]
+    assert sorted(rows) == [(f"w-{worker}", f"job-{job}") for worker in (1, 2) for job in range(4)]
+    metrics.forget_job("job-1")
+    metrics.task_done("w-1", "job-1", 5, 0.1)
+    assert samples(metrics)["gradloom_worker_rows_total", ("w-1", "job-1")] == 5
 
 
 def test_every_refusal_has_a_series() -> None:

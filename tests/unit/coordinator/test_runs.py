@@ -1,5 +1,6 @@
 """A job at the edge: its rounds as bytes, its progress as people see it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,35 @@ def test_what_each_worker_does_is_listed_in_the_order_that_people_count(tmp_path
     assert [share.present for share in shares] == [True, False, True]
     assert [share.busy_fraction for share in shares] == [0.25] * 3
     assert run.view(now=14.0).retries == 3
+
+
+def counts_all(run: JobRun) -> bool:
+    assert run.collector is not None
+    return run.collector._all_count
+
+
+def test_a_round_ends_by_the_synchrony_that_it_was_prepared_for(tmp_path: Path) -> None:
+    run = run_on(tmp_path)
+    close_profile(run)
+    run.state = JobState.RUNNING
+    run.prepare_round(2, now=11.0)
+    assert run.next_update == 2, "round 1 is open"
+    run.change(replace(run.spec, synchrony="asynchronous"))
+    assert counts_all(run)
+    assert run.collector is not None
+    run.collector.add(Range(0, 1), sums())
+    run.close_round(now=12.0, workers=1)
+    run.prepare_round(3, now=12.0)
+    assert not counts_all(run)
+    assert run.next_update == 3
+
+
+def test_the_round_that_a_paused_job_has_prepared_goes_by_a_later_change(tmp_path: Path) -> None:
+    run = run_on(tmp_path)
+    assert run.next_update == 1
+    close_profile(run)
+    run.prepare_round(2, now=11.0)
+    run.state = JobState.PAUSED
+    run.change(replace(run.spec, synchrony="asynchronous"))
+    assert not counts_all(run)
+    assert run.next_update == 1, "round 1 has not begun"

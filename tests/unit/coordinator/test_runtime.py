@@ -1,17 +1,23 @@
 """The edge of the coordinator without gRPC: jobs come, end, and are forgotten in the end."""
 
+import asyncio
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gradloom.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Overloaded
-from gradloom.jobs import JobState, StateChanged
+from gradloom.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Overloaded, Unavailable
+from gradloom.jobs import JobState, Note, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.v1 import worker_pb2
-from gradloom_coordinator.runtime import Coordinator
+from gradloom_coordinator import commands as c
+from gradloom_coordinator import events as e
+from gradloom_coordinator.changes import Change, EventAdded, StoredJob
+from gradloom_coordinator.runs import Hold
+from gradloom_coordinator.runtime import STALL_S, TICK_S, Coordinator
+from gradloom_coordinator.scheduler import Scheduler
 
 
 def spec(folder: Path, algorithm: str = "linear", **settings: str) -> JobSpec:
@@ -107,3 +113,171 @@ async def test_planning_that_takes_too_long_ends_the_job(
     assert await ended(coordinator, view.job_id) is JobState.FAILED
     assert coordinator.records.named(view.job_id).reason == "looking at the files took more than 0.05 s"
     may_end.set()
+
+
+class Clock:
+    """Goes on only when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_an_alarm_that_rings_after_a_standstill_blames_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, heard = Clock(), asyncio.Queue[e.Event]()
+    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path), clock)
+    coordinator.attendance.join(worker_pb2.Hello(name="w"))
+    handle = Scheduler.handle
+
+    def listening(scheduler: Scheduler, event: e.Event, now: float) -> list[c.Command]:
+        heard.put_nowait(event)
+        return handle(scheduler, event, now)
+
+    monkeypatch.setattr(Scheduler, "handle", listening)
+    async with asyncio.timeout(20):
+        keeping_time = asyncio.create_task(coordinator.keep_time())
+        assert await heard.get() == e.Tick()
+        clock.now += 60.0
+        coordinator._alarm.set(clock.now)
+        assert await heard.get() == e.Stalled(60.0 - TICK_S)
+        assert await heard.get() == e.Tick()
+        assert await heard.get() == e.Tick(), "what was said once is not said again"
+    keeping_time.cancel()
+    assert [worker.worker for worker in coordinator.workers()] == ["w"]
+
+
+async def test_time_that_the_coordinator_took_itself_counts_as_a_standstill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, stalls = Clock(), asyncio.Queue[e.Stalled]()
+    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path), clock)
+
+    def slow(*_: object) -> None:
+        clock.now += 2 * (TICK_S + STALL_S)
+
+    monkeypatch.setattr(coordinator.metrics, "observe", slow)
+    monkeypatch.setattr(
+        coordinator, "dispatch", lambda event: isinstance(event, e.Stalled) and stalls.put_nowait(event)
+    )
+    async with asyncio.timeout(20):
+        keeping_time = asyncio.create_task(coordinator.keep_time())
+        assert (await stalls.get()).seconds == pytest.approx(TICK_S + 2 * STALL_S)
+    keeping_time.cancel()
+
+
+class AwayDatabase:
+    """Takes changes, and makes them durable while it is there."""
+
+    trouble = ""
+
+    def __init__(self) -> None:
+        self.there = asyncio.Event()
+        self.waited = asyncio.Event()
+        self.changes: list[Change] = []
+
+    def put(self, *changes: Change, soon: bool = False) -> None:
+        self.changes += changes
+
+    async def flush(self, limit_s: float) -> None:
+        self.waited.set()
+        if not self.there.is_set():
+            await asyncio.sleep(0)
+            raise Unavailable("the database is away")
+
+
+@pytest.fixture
+async def kept(tmp_path: Path) -> tuple[Coordinator, AwayDatabase, str]:
+    """A coordinator whose database is away, with a job that waits for workers."""
+    np.save(tmp_path / "rows.npy", np.arange(20.0).reshape(10, 2))
+    coordinator, database = Coordinator(CoordinatorSettings(data_dir=tmp_path)), AwayDatabase()
+    coordinator.jobs.keep_with(database, 1)
+    with pytest.raises(Unavailable):
+        await coordinator.submit(JobSpec("linear", DataSpec((str(tmp_path / "rows.npy"),), "1")), "")
+    (job_id,) = coordinator.runs
+    await until_state(coordinator, job_id, JobState.RUNNING)
+    return coordinator, database, job_id
+
+
+async def until_state(coordinator: Coordinator, job_id: str, state: JobState) -> None:
+    async with asyncio.timeout(20):
+        async for event in coordinator.records.named(job_id).journal.follow(0):
+            if isinstance(event.what, StateChanged) and event.what.state is state:
+                return
+
+
+async def test_a_job_is_shown_as_ended_only_when_a_restart_can_t_take_it_back(
+    kept: tuple[Coordinator, AwayDatabase, str],
+) -> None:
+    coordinator, database, job_id = kept
+    run = coordinator.records.named(job_id)
+    with pytest.raises(Unavailable):
+        await coordinator.cancel(job_id, "enough")
+    async with asyncio.timeout(20):
+        async for event in run.journal.follow(0):
+            if isinstance(event.what, Note) and "durable" in event.what.text:
+                break
+    waiting = "it is cancelled, which is not durable yet (enough)"
+    assert event.what == Note(f"{waiting}: the database is away")
+    assert (coordinator.view(run).state, coordinator.view(run).reason) == (JobState.RUNNING, waiting)
+    with pytest.raises(Conflict, match="has no model yet: it is cancelled, which is not durable yet"):
+        coordinator.records.model_path(job_id)
+    assert not run.journal.closed
+    database.there.set()
+    assert await ended(coordinator, job_id) is JobState.CANCELLED
+    assert (coordinator.view(run).state, coordinator.view(run).reason) == (JobState.CANCELLED, "enough")
+    told = [change.event.what for change in database.changes if isinstance(change, EventAdded)]
+    assert told.count(StateChanged(JobState.CANCELLED, "enough")) == 1
+    assert told.count(event.what) == 1
+
+
+async def test_who_cancels_sees_the_job_cancelled(kept: tuple[Coordinator, AwayDatabase, str]) -> None:
+    coordinator, database, job_id = kept
+    database.there.set()
+    assert (await coordinator.cancel(job_id, "enough")).state is JobState.CANCELLED
+
+
+async def test_an_end_that_was_durable_and_not_told_is_told_after_a_restart(tmp_path: Path) -> None:
+    coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
+    view = await coordinator.submit(spec(tmp_path), "")
+    await ended(coordinator, view.job_id)
+    run = coordinator.records.named(view.job_id)
+    assert run.final_view is not None
+    events = tuple([event async for event in run.journal.follow(0)][:-1])
+    stored = StoredJob(
+        job=run.job_id,
+        spec=run.spec,
+        client_token="",
+        state=run.state,
+        reason=run.reason,
+        created_at=run.created_at,
+        started_at=None,
+        manifest=None,
+        view=run.final_view,
+        model_path="",
+        events=events,
+        checkpoints=(),
+        steering=(),
+    )
+    again = Coordinator(CoordinatorSettings(data_dir=tmp_path))
+    again.jobs.go_on([stored])
+    async with asyncio.timeout(20):
+        told = [event async for event in again.records.named(run.job_id).journal.follow(events[-1].sequence)]
+    assert [event.what for event in told] == [StateChanged(run.state, run.reason)]
+
+
+async def test_the_reason_of_a_pause_is_the_one_that_holds_now(
+    kept: tuple[Coordinator, AwayDatabase, str],
+) -> None:
+    coordinator, _, job_id = kept
+    run = coordinator.records.named(job_id)
+    run.state = JobState.PAUSED
+    for hold, trouble in ((Hold.DATABASE, "refused"), (Hold.DATABASE, "full"), (Hold.CHECKPOINTS, "torn")):
+        coordinator.jobs._hold(hold, run, trouble)
+    assert run.reason == "full"
+    coordinator.jobs._hold(Hold.DATABASE, run, "")
+    assert run.reason == "torn"
+    said = [event.what.text for event in run.journal._after(0) if isinstance(event.what, Note)]
+    assert said[-2:] == ["paused, now because full", "paused, now because torn"]

@@ -1,7 +1,9 @@
 """The contract of the store, held by SQLite and by a real PostgreSQL alike."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,15 @@ def test_the_life_of_a_job_is_kept_step_by_step(store: Store) -> None:
     assert (ended.model_path, ended.manifest) == ("/models/one.safetensors", None)
 
 
+def test_words_that_no_database_takes_are_stored_without_their_odd_signs(store: Store) -> None:
+    odd = replace(view("one"), reason="caf\udce9\0.csv")
+    clean = replace(odd, reason="caf?.csv")
+    store.apply([added("one", "to\0ken"), c.JobStepped("one", JobState.RUNNING, odd.reason)])
+    assert (job_in(store, "one").reason, job_in(store, "one").client_token) == ("caf?.csv", "token")
+    store.apply([c.JobEnded(clean, "/models/\0one", 1.8e9)])
+    assert (job_in(store, "one").view, job_in(store, "one").model_path) == (clean, "/models/one")
+
+
 def test_events_keep_their_numbers_and_their_order(store: Store) -> None:
     happened = [StateChanged(JobState.RUNNING, "so"), ROUND, Note("ß")]
     events = [JobEvent(5 + i, 1.7e9 + i / 8, what) for i, what in enumerate(happened)]
@@ -159,10 +170,22 @@ def test_of_many_events_the_oldest_go_and_the_newest_are_at_hand(
     monkeypatch.setattr(store_changes, "PRUNE_EVERY", 10)
     store.apply([added("one"), added("two"), *(note("two", i) for i in range(1, 6))])
     store.apply([note("one", i) for i in range(1, 105)])
-    assert [event.sequence for event in job_in(store, "one").events] == list(range(51, 105))
+    assert [event.sequence for event in job_in(store, "one").events] == list(range(55, 105))
     assert len(job_in(store, "two").events) == 5
     monkeypatch.setattr(store_jobs, "LOADED_EVENTS", 3)
     assert [event.sequence for event in job_in(store, "one").events] == [102, 103, 104]
+
+
+def test_the_leap_of_the_numbers_at_a_restart_costs_no_event(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_changes, "MAX_EVENTS", 50)
+    monkeypatch.setattr(store_changes, "PRUNE_EVERY", 10)
+    store.apply([added("one"), *(note("one", i) for i in range(1, 26))])
+    store.apply([note("one", 1000 + i) for i in range(1, 11)])
+    assert len(job_in(store, "one").events) == 35
+    store.apply([note("one", 2000 + i) for i in range(1, 31)])
+    assert [event.sequence for event in job_in(store, "one").events][:2] == [16, 17]
 
 
 def test_a_second_coordinator_is_refused_until_the_first_has_gone(
@@ -174,6 +197,40 @@ def test_a_second_coordinator_is_refused_until_the_first_has_gone(
             second.open()
         store.close()
         assert second.open() == 2
+
+
+def test_who_lost_its_place_to_another_coordinator_never_writes_again(postgres: Postgres) -> None:
+    url = store_url(postgres.new_database(), Path())
+    with closing(Store(url)) as first, closing(Store(url)) as second:
+        first.open()
+        first.apply([added("one")])
+        first._drop_connection()
+        first.apply([added("two")])
+        first._drop_connection()
+        second.open()
+        second.close()
+        for _ in range(2):
+            with pytest.raises(
+                Conflict, match=r"another coordinator has worked on .* since; restart this one"
+            ):
+                first.apply([added("three")])
+        with closing(Store(url)) as third:
+            assert third.open() == 3
+            assert [job.job for job in third.load()] == ["one", "two"]
+
+
+def test_a_lock_that_can_t_be_taken_for_another_reason_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with (
+        closing(Store(store_url("", tmp_path))) as store,
+        pytest.raises(Unavailable, match="No locks available"),
+    ):
+        store.open()
 
 
 def test_tables_of_a_newer_release_are_refused(store: Store, database: URL) -> None:
@@ -220,6 +277,24 @@ def test_a_locked_file_is_said_to_be_and_works_again_afterwards(
         engine.dispose()
         store.apply([added("one")])
         assert len(store.load()) == 1
+
+
+def test_a_damaged_file_is_a_database_that_can_t_be_used(tmp_path: Path) -> None:
+    url = store_url("", tmp_path)
+    with closing(Store(url)) as store:
+        store.open()
+    (tmp_path / "gradloom.db").write_bytes(b"what was this?" * 1000)
+    with closing(Store(url)) as store, pytest.raises(Unavailable, match="file is not a database"):
+        store.apply([added("one")])
+
+
+def test_a_table_that_is_gone_is_a_database_that_can_t_be_used(store: Store, database: URL) -> None:
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE jobs"))
+    engine.dispose()
+    with pytest.raises(Unavailable, match=r"can't be used: .*jobs"):
+        store.apply([added("one")])
 
 
 def test_a_server_that_is_away_is_said_to_be_and_is_connected_to_again(postgres: Postgres) -> None:

@@ -1,6 +1,7 @@
 """Failures in words for people."""
 
-from gradloom_coordinator.wording import MAX_CHARACTERS, with_last_lines
+from gradloom.errors import DataError
+from gradloom_coordinator.wording import MAX_CHARACTERS, sentence_of, with_last_lines
 
 TRACEBACK = """Traceback (most recent call last):
   File "work.py", line 90, in compute
@@ -26,3 +27,7 @@ def test_words_without_end_are_cut() -> None:
     words = with_last_lines("x" * 5000, TRACEBACK)
     assert len(words) == MAX_CHARACTERS
     assert words.endswith("...")
+
+
+def test_every_sentence_can_be_sent_and_stored_whatever_a_file_is_called() -> None:
+    assert sentence_of(DataError("caf\udce9.csv", "is\0 empty")) == "caf?.csv: is empty"

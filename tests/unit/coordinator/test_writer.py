@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from gradloom.errors import Unavailable
-from gradloom.jobs import JobEvent, Note
+from gradloom.errors import GradloomError, Unavailable
+from gradloom.jobs import JobEvent, JobHappening, JobState, Note, StateChanged
 from gradloom_coordinator import writer as module
-from gradloom_coordinator.changes import Change, EventAdded
+from gradloom_coordinator.changes import Change, EventAdded, JobStepped
 from gradloom_coordinator.writer import Writer
 
 LIMIT_S = 20.0
@@ -25,6 +25,7 @@ class FakeStore:
         self.up.set()
         self.refused = threading.Event()
         self.hanging = False
+        self.reason = "disk full"
         self.transactions: list[list[int]] = []
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -33,7 +34,7 @@ class FakeStore:
             self.up.wait(LIMIT_S)
         elif not self.up.is_set():
             self.refused.set()
-            raise Unavailable("the database fake can't be used: disk full")
+            raise Unavailable(f"the database fake can't be used: {self.reason}")
         if 13 in numbers:
             raise ValueError("unlucky")
         self.transactions.append(numbers)
@@ -43,8 +44,8 @@ class FakeStore:
         return [number for numbers in self.transactions for number in numbers]
 
 
-def change(number: int) -> EventAdded:
-    return EventAdded("job", JobEvent(number, 0.0, Note("so")))
+def change(number: int, what: JobHappening = Note("so")) -> EventAdded:  # noqa: B008 - a frozen value
+    return EventAdded("job", JobEvent(number, 0.0, what))
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +99,19 @@ async def test_while_the_database_is_away_nothing_is_lost_and_who_waits_hears_wh
     await given.writer.close(LIMIT_S)
 
 
+async def test_another_reason_is_told_as_well() -> None:
+    given = Setup()
+    given.store.up.clear()
+    given.writer.put(change(1))
+    assert "disk full" in await given.heard()
+    given.store.reason = "refused"
+    assert "refused" in await given.heard()
+    assert given.health.empty()
+    given.store.up.set()
+    assert await given.heard() == ""
+    await given.writer.close(LIMIT_S)
+
+
 async def test_a_database_that_hangs_is_waited_for_no_longer_than_asked() -> None:
     given = Setup()
     given.store.hanging = True
@@ -118,7 +132,7 @@ async def test_a_database_that_is_too_slow_pauses_the_jobs_until_it_has_caught_u
     given.store.hanging = True
     given.store.up.clear()
     for number in range(20, 60):
-        given.writer.put(change(number))
+        given.writer.put(change(number, StateChanged(JobState.RUNNING, "so")))
     assert "too slow: 10 changes wait" in await given.heard()
     given.store.hanging = False
     given.store.up.set()
@@ -127,12 +141,38 @@ async def test_a_database_that_is_too_slow_pauses_the_jobs_until_it_has_caught_u
     assert given.store.written == list(range(20, 60))
 
 
+async def test_while_it_is_away_neither_notes_nor_people_who_gave_up_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 10)
+    given = Setup()
+    given.store.up.clear()
+    given.writer.put(change(1))
+    await given.heard()
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            await given.writer.flush(0.001)
+    assert len(given.writer._queue) == 1
+    for number in range(20, 60):
+        given.writer.put(change(number))
+    added = JobStepped("job", JobState.PAUSED, "so")
+    given.writer.put(added)
+    assert len(given.writer._queue) == 12
+    assert given.writer._queue[-1] == (added,)
+    given.store.up.set()
+    await given.writer.flush(LIMIT_S)
+    assert given.store.written == [1, *range(20, 30)]
+    await given.writer.close(LIMIT_S)
+
+
 async def test_a_change_that_can_never_be_written_takes_no_other_with_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     given = Setup()
     given.writer.put(change(12))
     given.writer.put(change(13), change(14))
+    with pytest.raises(GradloomError, match="the database fake does not take this EventAdded: unlucky"):
+        await given.writer.flush(LIMIT_S)
     await given.writer.flush(LIMIT_S)
     assert given.store.written == [12, 14]
     assert "this can't be written, and is left out" in caplog.text

@@ -70,6 +70,12 @@ def test_memory_uris_work_from_end_to_end(memory: Any) -> None:
     assert np.concatenate([shard.X for shard in iterate_raw(manifest)]).shape == (6, 3)
 
 
+def test_a_file_whose_name_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "caf\udce9.csv").write_text(CSV)
+    with pytest.raises(DataError, match=r"caf\\udce9\.csv: the file's name holds bytes that are no UTF-8"):
+        build_manifest([str(tmp_path)], target="income")
+
+
 @pytest.mark.parametrize(
     ("uri", "problem"),
     [

@@ -70,6 +70,7 @@ job_views = st.builds(
     retries=u64,
     parameters_sha256=texts,
     workers=st.lists(shares, max_size=3).map(tuple),
+    etag=texts,
 )
 happenings = st.one_of(
     st.builds(StateChanged, state=st.sampled_from(JobState), reason=texts),
