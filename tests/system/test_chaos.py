@@ -272,7 +272,8 @@ def test_a_network_that_is_cut_and_mended_changes_no_bit(far: Far, data: Path, r
         far.mend()
         until(client, f"{name} is back", lambda seen: name in seen)
         assert completed(job).parameters_sha256 == reference
-        assert {retry.reason.value for retry in retries_of(job)} == {"heartbeat_timeout"}
+        # its tasks may have been copied before it was given up: then none is left to be tried again
+        assert {retry.reason.value for retry in retries_of(job)} <= {"heartbeat_timeout"}
 
 
 @pytest.mark.parametrize(

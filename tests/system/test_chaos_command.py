@@ -133,7 +133,7 @@ def test_a_worker_that_is_cut_off_for_long_is_given_up_and_comes_back(
 ) -> None:
     job = in_round(submit(under.client, slow_data), 20)
     said = under.chaos("worker-1", "partition", "--for", "6s")
-    assert said["retries"].keys() == {"heartbeat_timeout"}
+    assert said["retries"].keys() <= {"heartbeat_timeout"}
     assert 4.0 < said["detection_s"] < 10.0
     assert any("is gone: no sign of life" in note for note in said["notes"])
     assert hash_of(job) == reference

@@ -140,7 +140,7 @@ def test_losing_every_worker_only_makes_the_job_wait(slow_data: Path, reference:
     assert view.parameters_sha256 == reference["descent"]
 
 
-def test_a_worker_that_falls_silent_is_given_up_and_changes_no_bit(
+def test_a_worker_that_falls_silent_is_not_waited_for_and_changes_no_bit(
     slow_data: Path, reference: dict[str, str]
 ) -> None:
     with LocalCluster(workers=2) as cluster, cluster.client() as client:
@@ -151,7 +151,8 @@ def test_a_worker_that_falls_silent_is_given_up_and_changes_no_bit(
         reasons = {event.what.reason.value for event in job.watch() if isinstance(event.what, TaskRetried)}
         os.kill(cluster.workers[1].pid, signal.SIGCONT)
     assert view.parameters_sha256 == reference["descent"]
-    assert reasons == {"heartbeat_timeout"}
+    # its tasks may have been copied before it was given up: then none is left to be tried again
+    assert reasons <= {"heartbeat_timeout"}
 
 
 def until_busy(client: Client, worker: str) -> None:

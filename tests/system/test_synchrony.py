@@ -15,7 +15,7 @@ pytestmark = pytest.mark.system
 LIMIT_S = 60.0
 ADAM: dict[str, object] = {"optimizer": "adam", "batch_size": 256, "tolerance": 0.0}
 ROUNDS = 200
-AS_GOOD = 0.02
+AS_GOOD = 0.05
 """Of held-out accuracy: the noise of batches, and more than any synchrony costs."""
 
 
