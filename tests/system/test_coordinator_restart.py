@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -99,6 +101,18 @@ def until_checkpoint(cluster: LocalCluster, job: Job, at_least: int = 2) -> list
     return files()
 
 
+def until_durable(cluster: LocalCluster, job: Job, after_round: int) -> None:
+    """Wait until the database knows of a checkpoint that was taken after a round."""
+    uri = f"file:{cluster.data_dir / 'gradloom.db'}?mode=ro"
+
+    def newest() -> int:
+        with closing(sqlite3.connect(uri, uri=True, timeout=10.0)) as database:
+            found = database.execute("SELECT max(round) FROM checkpoints WHERE job = ?", (job.id,)).fetchone()
+        return int(found[0] or 0)
+
+    until(lambda: newest() > after_round, f"a checkpoint of {job.id} after round {after_round} is durable")
+
+
 def notes(events: list[JobEvent]) -> list[str]:
     return [event.what.text for event in events if isinstance(event.what, Note)]
 
@@ -118,7 +132,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bits_and_who_watches_misses
     job = submit(client, slow_data, case)
     events = job.watch()
     before = until_round(events, 10)
-    until_checkpoint(cluster, job)
+    until_durable(cluster, job, after_round=1)
     killed_at = crash(cluster)
     after = list(events)
     view = job.view()
