@@ -123,7 +123,7 @@ class RoundReady:
 
 @dataclass(frozen=True, slots=True)
 class JobChanged:
-    """A person changed how a job is scheduled, from the next round on; None = as it was."""
+    """A person changed how a job is scheduled; None = as it was. Placement and synchrony wait for the next round."""
 
     job: JobId
     placement: str | None = None

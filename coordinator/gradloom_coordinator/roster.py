@@ -242,7 +242,7 @@ class Roster:
         """A task came to nothing: its chunk waits for another try, or its job ends when there have been enough."""
         job = self.state.jobs[task.job]
         assert job.round is not None
-        chunk = self.take_from(worker, task).chunk
+        chunk = self.state.take_from(worker, task).chunk
         failure = Failure(task, job.rows_in(task.range), worker.id, worker.joined_at, reason, detail, died)
         verdict = judge(self.limits, chunk, failure)
         if verdict.job_fails_because:
@@ -257,10 +257,6 @@ class Roster:
             return [retry]
         job.round.hold_back(chunk, now + verdict.backoff_s)
         return [retry, c.WakeAt(now + verdict.backoff_s)]
-
-    def take_from(self, worker: Worker, task: TaskRef) -> Given:
-        """A task is in a worker's hands no longer."""
-        return self.state.take_from(worker, task)
 
     def failed(self, worker: Worker, job: Job, chunk: Chunk, now: float) -> list[Command]:
         """A task failed on a worker: exclude it if that was once too often and others do better.
@@ -290,7 +286,7 @@ class Roster:
             return commands
         unfinished = tuple(worker.tasks)
         for task in unfinished:
-            given = self.take_from(worker, task)
+            given = self.state.take_from(worker, task)
             job = self.state.jobs[task.job]
             if job.round is not None and not given.chunk.holders:
                 job.round.orphans.append(given.chunk)

@@ -234,7 +234,7 @@ class Scheduler:
         commands: list[Command] = [self._step(job, to, reason)]
         for worker in self.state.workers.values():
             for task in [task for task in worker.tasks if task.job == job_id]:
-                self._roster.take_from(worker, task)
+                self.state.take_from(worker, task)
                 self._freed = True
         job.round, job.plan, job.held_round, job.shard_rows, job.rows_before = None, None, None, (), ()
         job.held, job.n_holders = {}, {}
@@ -351,7 +351,7 @@ class Scheduler:
             chunk.holders.items()
         ):  # a worker may answer an earlier try than the one it has
             holder = self.state.workers[name]
-            self._roster.take_from(holder, ref)
+            self.state.take_from(holder, ref)
             if holder is not worker:
                 commands.append(c.CancelTasks(name, (ref,), f"{worker.id} was faster"))
                 freed.append(holder)
@@ -395,7 +395,7 @@ class Scheduler:
         if worker is None or task not in worker.tasks:
             return commands + self._dealer.feed_one(worker_id, now)  # it may have been a suspect until now
         worker.answered_at = now
-        chunk, job = self._roster.take_from(worker, task).chunk, self.state.jobs[task.job]
+        chunk, job = self.state.take_from(worker, task).chunk, self.state.jobs[task.job]
         if not chunk.counted and not chunk.holders and job.open_round is not None:
             job.open_round.orphans.append(chunk)
         return commands + self._dealer.deal(worker, now) + self._hand_out(now)
@@ -421,7 +421,7 @@ class Scheduler:
         for task in event.tasks:
             if task not in worker.tasks:
                 continue
-            job, given = self.state.jobs[task.job], self._roster.take_from(worker, task)
+            job, given = self.state.jobs[task.job], self.state.take_from(worker, task)
             job.charged_s -= given.expected_s / job.share_weight  # nothing was computed for it
             if job.round is not None and not given.chunk.holders:
                 job.counts.stolen += 1
