@@ -19,7 +19,7 @@ from gradloom.algorithms.algorithm import Needs, Progress, Settings
 from gradloom.data.shard import Rows, Shard
 from gradloom.jobs import RoundCompleted
 from gradloom.memory import tune_malloc
-from gradloom.models import Model
+from gradloom.models import Linear, Model
 from gradloom.saved import Saved, restore_value, save_value
 from gradloom.schema import Schema
 from gradloom.settings import CoordinatorSettings, WorkerSettings
@@ -76,7 +76,15 @@ class Noop:
         return "enough" if state.round >= self.settings.rounds else None
 
     def finish(self, state: NoopState) -> Model:
-        return Model("noop", 1, ("0",), "1", None, np.zeros(1), np.zeros(()))
+        return Linear(
+            algorithm="noop",
+            version=1,
+            features=("0",),
+            target="1",
+            classes=None,
+            coefficients=np.zeros(1),
+            intercept=np.zeros(()),
+        )
 
     def progress(self, state: NoopState) -> Progress:
         return Progress(state.round, self.settings.rounds)

@@ -268,11 +268,11 @@ class Job:
 
         Raises Conflict if the job has none (yet), saying why, and ModelFileError if what came is no model.
         """
-        from gradloom.models import Model
+        from gradloom.models import model_from_bytes
 
         request = job_service_pb2.GetModelRequest(job_id=self.id)
         parts = self._connection.download(self._connection.jobs.GetModel, request, DOWNLOAD_TIMEOUT_S)
-        return Model.from_bytes(b"".join(part.chunk for part in parts))
+        return model_from_bytes(b"".join(part.chunk for part in parts))
 
 
 def raise_unless_completed(view: JobView) -> None:

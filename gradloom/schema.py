@@ -12,8 +12,9 @@ class Schema:
 
     features: tuple[str, ...]
     target: str
+    """Empty where none is looked at."""
     classes: Labels | None
-    """None in a regression."""
+    """None where the target is no class."""
     train_rows: int
     validation_rows: int
     test_rows: int

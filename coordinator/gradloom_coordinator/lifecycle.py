@@ -200,6 +200,7 @@ class Lifecycle:
             target=data.target or None,
             weight=data.weight or None,
             n_shards=data.shards or None,
+            unsupervised=build(spec.algorithm, spec.settings).needs.task == "unsupervised",
         )
         try:
             planning = asyncio.get_running_loop().run_in_executor(self._planners, look_at_files)

@@ -230,6 +230,8 @@ class JobRun:
     @property
     def heavy(self) -> bool:
         """Whether an update takes long enough to be kept off the event loop."""
+        if self.training is not None and self.training.algorithm.needs.heavy_update:
+            return True
         down = self.broadcast.byte_length if self.broadcast is not None else 0
         up = self.collector.partial_bytes if self.collector is not None else 0
         return max(down, up) > HEAVY_BYTES

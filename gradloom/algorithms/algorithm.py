@@ -27,7 +27,8 @@ from gradloom.schema import Schema
 from gradloom.tensors import Tensors
 
 S = TypeVar("S")
-Task = Literal["regression", "binary", "multiclass"]
+Task = Literal["regression", "binary", "multiclass", "unsupervised"]
+"""What the target is: numbers, one of two classes, one of two or more, or nothing that is looked at."""
 
 
 class Settings(BaseModel):
@@ -38,7 +39,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """How an algorithm wants its rows prepared."""
+    """What an algorithm needs of those around it: how its rows are prepared, how its messages may travel."""
 
     task: Task
     dtype: Literal["float32", "float64"]
@@ -47,6 +48,12 @@ class Needs:
     validation_fraction: float = 0.0
     class_weight: str = ""
     """``""`` = 1 for all, ``balanced`` = n / (K n_k), or ``label:weight,label:weight``."""
+    gradients: tuple[str, ...] = ()
+    """Tensors of a partial that a lossy codec may compress: sums of gradients, which bear small errors."""
+    parameters: tuple[str, ...] = ()
+    """Tensors of a broadcast that may be sent as compressed differences from the round before."""
+    heavy_update: bool = False
+    """Whether ``update`` takes long, whatever the size of its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Algorithm(Protocol[S]):
 
     @property
     def needs(self) -> Needs:
-        """How rows are prepared before ``map`` sees them."""
+        """How rows are prepared before ``map`` sees them, and how messages may travel."""
         ...
 
     def start(self, schema: Schema) -> S:

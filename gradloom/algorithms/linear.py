@@ -20,7 +20,7 @@ from gradloom.algorithms.local_steps import Batch, averaged, moments_of, walk
 from gradloom.data.preparation import aligned_empty
 from gradloom.data.shard import Rows, Shard
 from gradloom.errors import InvalidInput, JobFailed
-from gradloom.models import Model, probabilities
+from gradloom.models import Linear, Model, probabilities
 from gradloom.objectives import Objective
 from gradloom.optimizers import Adam, AnyOptimizer, GradientDescent, Lbfgs, Momentum, OptimizerState
 from gradloom.optimizers.first_order import FirstOrderState
@@ -68,7 +68,15 @@ class LinearModel:
         """How rows are prepared."""
         s = self.settings
         class_weight = s.class_weight if isinstance(s, ClassifierSettings) else ""
-        return Needs(self.task, s.dtype, s.standardize, s.validation_fraction, class_weight)
+        return Needs(
+            self.task,
+            s.dtype,
+            s.standardize,
+            s.validation_fraction,
+            class_weight,
+            gradients=("gradient",),
+            parameters=("coefficients",),
+        )
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
@@ -179,7 +187,7 @@ class LinearModel:
             coefficients = (coefficients.T / np.asarray(preparation.scale)).T
         if preparation.center:
             intercept = intercept - np.asarray(preparation.center) @ coefficients
-        return Model(
+        return Linear(
             algorithm=self.name,
             version=self.version,
             features=schema.features,
@@ -258,7 +266,8 @@ class LinearModel:
         chosen = order[step * size : (step + 1) * size]
         X = aligned_empty((len(chosen), rows.X.shape[1]), rows.X.dtype)
         np.take(rows.X, chosen, axis=0, out=X)
-        return Rows(X, rows.y[chosen], None if rows.weight is None else rows.weight[chosen])
+        weight = None if rows.weight is None else rows.weight[chosen]
+        return Rows(X, rows.y[chosen], weight, rows.positions[chosen])
 
     # --- local steps ---------------------------------------------------------------------------------------------
 

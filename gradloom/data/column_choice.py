@@ -37,22 +37,32 @@ class ColumnChoice:
 
 
 def choose_columns(
-    scans: Scans, features: tuple[str, ...], target: str | None, weight: str | None, *, target_optional: bool
+    scans: Scans,
+    features: tuple[str, ...],
+    target: str | None,
+    weight: str | None,
+    *,
+    target_optional: bool,
+    unsupervised: bool = False,
 ) -> ColumnChoice:
     """Decide and check the columns of a data set of one or more files.
+
+    ``target_optional``: a target that is absent is left out. ``unsupervised``: whatever target there is is no
+    feature, and is not read.
 
     Raises DataError or InvalidInput naming the column or argument, and the nearest name that there is.
     """
     _check_alike(scans)
-    chosen = _target(scans, target, optional=target_optional)
+    chosen = _target(scans, target, optional=target_optional or (unsupervised and target is None))
     if weight is not None:
         _require(scans, "weight", weight)
         if weight == chosen:
             raise InvalidInput("weight", f"{weight!r} is the target already")
+    read = None if unsupervised else chosen
     if features:
         _check_features(scans, features, target or chosen, weight)
-        return ColumnChoice(features, range(0), chosen, weight)
-    return _all_others(scans, {target, chosen, weight}, chosen, weight)
+        return ColumnChoice(features, range(0), read, weight)
+    return _all_others(scans, {target, chosen, weight}, read, weight)
 
 
 def _check_alike(scans: Scans) -> None:

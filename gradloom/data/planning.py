@@ -86,11 +86,13 @@ def build_manifest(
     weight: str | None = None,
     n_shards: int | None = None,
     target_optional: bool = False,
+    unsupervised: bool = False,
 ) -> Manifest:
     """Look at every file once and fix files, columns and shards.
 
     ``features`` empty means every column but target and weight. ``target`` may be left out where the format
-    carries its own, or with ``target_optional`` (prediction), where a target that is absent is left out.
+    carries its own, or with ``target_optional`` (prediction), where a target that is absent is left out, or for
+    what is ``unsupervised``, where no target is read and one that is named is no feature.
     Raises InvalidInput or DataError naming the file, column or argument that is wrong.
     """
     scanned = _scan_all([(uri, source_for(uri, format)) for uri in expand(uris)])
@@ -103,6 +105,7 @@ def build_manifest(
         target,
         weight,
         target_optional=target_optional,
+        unsupervised=unsupervised,
     )
     if n_shards is None:
         n_shards = default_shard_count(rows, choice.n_features)

@@ -127,4 +127,4 @@ def _rows(
     if weigh_classes and preparation.class_weights:
         per_row = np.asarray(preparation.class_weights)[y]
         weight = per_row if weight is None else weight * per_row
-    return Rows(out, y, weight)
+    return Rows(out, y, weight, raw.first_row + np.flatnonzero(chosen))

@@ -30,18 +30,19 @@ def schema_from_profile(total: Tensors, columns: Columns, needs: "Needs", split:
     Raises DataError naming the column, and the row where there is one, if the data can't be learnt from;
     InvalidInput for class weights that do not suit it.
     """
-    if columns.target is None:
+    supervised = needs.task != "unsupervised"
+    if supervised and columns.target is None:
         raise DataError("target", "is required: the column to learn")
     _check_cells(total, columns)
     _check_parts(total, split)
     labels = LabelCounts.from_tensors(total)
-    classes = _classes(total, labels, columns.target, needs)
+    classes = _classes(total, labels, str(columns.target), needs) if supervised else None
     weights = class_weights(needs.class_weight, classes, labels)
     center, scale = _standard(total, columns) if needs.standardize else ((), ())
     train_rows, validation_rows, test_rows = total["rows"].tolist()
     return Schema(
         features=columns.features,
-        target=columns.target,
+        target=columns.target if supervised and columns.target else "",
         classes=classes,
         train_rows=train_rows,
         validation_rows=validation_rows,

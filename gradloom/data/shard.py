@@ -33,6 +33,7 @@ class Rows:
     X: NDArray[Any]  # (n, d), float32 or float64
     y: NDArray[Any]  # (n,), int64 class index in a classification, else float64
     weight: NDArray[np.float64] | None  # (n,), or None where every row weighs 1
+    positions: NDArray[np.int64]  # (n,), rising: of each row in the whole data set
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -51,6 +52,9 @@ class Shard:
     def nbytes(self) -> int:
         """Memory of the three parts."""
         return sum(
-            part.X.nbytes + part.y.nbytes + (0 if part.weight is None else part.weight.nbytes)
+            part.X.nbytes
+            + part.y.nbytes
+            + part.positions.nbytes
+            + (0 if part.weight is None else part.weight.nbytes)
             for part in (self.train, self.validation, self.test)
         )

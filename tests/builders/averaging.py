@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from builders.models import linear_model
 from gradloom.algorithms.algorithm import Needs, Progress
 from gradloom.data.manifest import Manifest
 from gradloom.data.planning import build_manifest
@@ -80,14 +81,9 @@ class Averaging:
 
     def finish(self, state: Guess) -> Model:
         d = len(state.schema.features)
-        return Model(
-            self.name,
-            self.version,
-            state.schema.features,
-            state.schema.target,
-            None,
-            np.zeros(d),
-            np.array(state.mean),
+        schema = state.schema
+        return linear_model(
+            self.name, schema.features, schema.target, None, np.zeros(d), np.array(state.mean)
         )
 
     def progress(self, state: Guess) -> Progress:

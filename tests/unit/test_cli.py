@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
+from builders.models import linear_model
 from gradloom import local
 from gradloom.cli import main, training
 from gradloom.cli.progress import LineScreen, TerminalScreen, follow
@@ -79,7 +80,7 @@ def table(tmp_path):
 def classifier():
     """A rule on one column of the table: a large radius is malignant."""
     coefficients, intercept = np.array([-1.0]), np.array(15.0)
-    return Model("logistic", 1, ("mean_radius",), "kind", ("benign", "malignant"), -coefficients, -intercept)
+    return linear_model("logistic", ("mean_radius",), "kind", ("benign", "malignant"), -coefficients, -intercept)
 
 
 # ---- the command as a whole
@@ -498,12 +499,12 @@ def test_whole_number_classes_stay_whole_and_regressions_are_numbers(run, tmp_pa
         pq.write_table(pa.table({**columns, "y": data.target}), tmp_path / f"{name}.parquet")
     names = tuple(f"c{j}" for j in range(4))
     logits = np.arange(12.0).reshape(4, 3) / 10
-    Model("multinomial", 1, names, "y", (0.0, 1.0, 2.0), logits, np.zeros(3)).save(tmp_path / "m")
+    linear_model("multinomial", names, "y", (0.0, 1.0, 2.0), logits, np.zeros(3)).save(tmp_path / "m")
     run("predict", tmp_path / "m", "--data", tmp_path / "iris.parquet", "--out", tmp_path / "p.parquet")
     written = pq.read_table(tmp_path / "p.parquet")
     assert written.schema.field("prediction").type == pa.int64()
     assert written.column_names[1:] == ["proba_0", "proba_1", "proba_2"]
-    Model("linear", 1, ("c2",), "y", None, np.array([900.0]), np.array(150.0)).save(tmp_path / "m")
+    linear_model("linear", ("c2",), "y", None, np.array([900.0]), np.array(150.0)).save(tmp_path / "m")
     run("predict", tmp_path / "m", "--data", tmp_path / "diabetes.parquet", "--out", tmp_path / "p.parquet")
     predicted = pq.read_table(tmp_path / "p.parquet")["prediction"].to_numpy()
     assert np.allclose(predicted, 900 * diabetes.data[:, 2] + 150)
@@ -553,7 +554,7 @@ def test_evaluation_of_many_shards_of_a_regression(run, tmp_path):
     data = load_diabetes()
     columns = {f"c{j}": np.tile(data.data[:, j], 40) for j in range(10)}
     pq.write_table(pa.table({**columns, "y": np.tile(data.target, 40)}), tmp_path / "d.parquet")
-    model = Model("linear", 1, ("c2",), "y", None, np.array([900.0]), np.array(150.0))
+    model = linear_model("linear", ("c2",), "y", None, np.array([900.0]), np.array(150.0))
     model.save(tmp_path / "m")
     scores = json.loads(run("evaluate", tmp_path / "m", "--data", tmp_path / "d.parquet", "--json")[1])[
         "scores"

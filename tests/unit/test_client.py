@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builders.models import linear_model
 from gradloom import connection
 from gradloom.client import Client, absolute_uris, setting_text
 from gradloom.errors import (
@@ -29,7 +30,7 @@ NOTES = [Note(f"note {i}") for i in range(4)]
 
 
 def a_model():
-    return Model("linear", 1, ("x", "z"), "y", None, np.array([0.5, -2.0]), np.array(0.25))
+    return linear_model("linear", ("x", "z"), "y", None, np.array([0.5, -2.0]), np.array(0.25))
 
 
 @pytest.fixture

@@ -12,32 +12,33 @@ import pytest
 from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from builders.models import linear_model
 from gradloom.errors import DataError, InvalidInput, ModelFileError, NotFound
-from gradloom.models import Model, load_model
+from gradloom.models import Linear, load_model, model_from_bytes
 
 FEATURES = ("age", "height", "weight")
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((50, 3))
 
 
-def regression() -> Model:
-    return Model(
-        "linear", 1, FEATURES, "price", None, np.array([1.0, -2.0, 0.5]), np.array(3.0),
+def regression() -> Linear:
+    return linear_model(
+        "linear", FEATURES, "price", None, np.array([1.0, -2.0, 0.5]), np.array(3.0),
         {"l2": 1e-4, "fit_intercept": True}, {"train_weight": 50.0, "rounds": 7, "stopped": "converged"},
     )  # fmt: skip
 
 
-def binary(classes: tuple[str, ...] | tuple[float, ...] = ("no", "yes")) -> Model:
-    return Model(
-        "logistic", 1, FEATURES, "buys", classes, np.array([1.0, -2.0, 0.5]), np.array(0.25), {"l2": 0.0}
+def binary(classes: tuple[str, ...] | tuple[float, ...] = ("no", "yes")) -> Linear:
+    return linear_model(
+        "logistic", FEATURES, "buys", classes, np.array([1.0, -2.0, 0.5]), np.array(0.25), {"l2": 0.0}
     )
 
 
-def multinomial(n_classes: int = 4) -> Model:
+def multinomial(n_classes: int = 4) -> Linear:
     rng = np.random.default_rng(n_classes)
     classes = tuple(float(k) for k in range(n_classes))
-    return Model(
-        "multinomial", 1, FEATURES, "kind", classes,
+    return linear_model(
+        "multinomial", FEATURES, "kind", classes,
         rng.standard_normal((3, n_classes)), rng.standard_normal(n_classes),
     )  # fmt: skip
 
@@ -72,7 +73,7 @@ def test_a_multinomial_model_predicts_by_softmax() -> None:
 
 
 @each_model
-def test_what_numpy_reads_can_be_predicted(model: Model) -> None:
+def test_what_numpy_reads_can_be_predicted(model: Linear) -> None:
     expected = model.decision_function(X)
     np.testing.assert_array_equal(model.decision_function(X.tolist()), expected)
     np.testing.assert_allclose(model.decision_function(X.astype(np.float32)), expected, atol=1e-5)
@@ -82,7 +83,7 @@ def test_what_numpy_reads_can_be_predicted(model: Model) -> None:
 
 
 @each_model
-def test_logits_far_out_give_probabilities_without_warnings(model: Model) -> None:
+def test_logits_far_out_give_probabilities_without_warnings(model: Linear) -> None:
     if model.classes is not None:
         p = model.predict_proba(np.array([[1e6, 0, 0], [-1e6, 0, 0]]))
         assert np.isfinite(p).all()
@@ -104,7 +105,7 @@ def test_logits_far_out_give_probabilities_without_warnings(model: Model) -> Non
     ],
     ids=["columns", "one row", "text", "missing", "infinite"],
 )
-def test_what_can_not_be_predicted(model: Model, given: object, sentence: str) -> None:
+def test_what_can_not_be_predicted(model: Linear, given: object, sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence):
         model.predict(given)
 
@@ -124,7 +125,7 @@ def test_scores_take_targets_as_they_are_in_the_data() -> None:
 
 
 @each_model
-def test_a_file_comes_back_to_the_bit(model: Model, tmp_path: Path) -> None:
+def test_a_file_comes_back_to_the_bit(model: Linear, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     model.save(path)
     back = load_model(path)
@@ -147,7 +148,7 @@ def test_saving_replaces_the_file_in_one_step_and_leaves_nothing_behind(tmp_path
 
 def test_fingerprints_differ_in_the_last_bit() -> None:
     nudged = np.array([np.nextafter(1.0, 2.0), -2.0, 0.5])
-    other = Model("linear", 1, FEATURES, "price", None, nudged, np.array(3.0))
+    other = linear_model("linear", FEATURES, "price", None, nudged, np.array(3.0))
     assert other.parameters_sha256 != regression().parameters_sha256
 
 
@@ -161,7 +162,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0, 5, 8, 100, -1])
 def test_a_file_that_was_cut_short(kept: int) -> None:
     with pytest.raises(ModelFileError, match="cut short"):
-        Model.from_bytes(binary().to_bytes()[:kept])
+        model_from_bytes(binary().to_bytes()[:kept])
 
 
 def header_of(changes: dict[str, object]) -> bytes:
@@ -190,7 +191,7 @@ def header_of(changes: dict[str, object]) -> bytes:
 )
 def test_a_file_that_is_no_model_of_ours(data: bytes, sentence: str) -> None:
     with pytest.raises(ModelFileError, match=sentence):
-        Model.from_bytes(data)
+        model_from_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_a_file_that_is_no_model_of_ours(data: bytes, sentence: str) -> None:
     ],
     ids=["regression", "binary text", "binary numbers", "multinomial", "multinomial of two"],
 )
-def test_the_scikit_learn_twin_predicts_the_same(model: Model, twin: Any) -> None:
+def test_the_scikit_learn_twin_predicts_the_same(model: Linear, twin: Any) -> None:
     fitted = model.to_sklearn()
     assert type(fitted) is twin
     assert fitted.n_features_in_ == 3

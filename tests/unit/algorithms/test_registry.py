@@ -31,8 +31,9 @@ def test_settings_come_as_text_or_as_python_values() -> None:
 
 def test_needs_pass_on_what_the_rows_must_be() -> None:
     settings = {"dtype": "float64", "validation_fraction": "0.25", "class_weight": "a:1,b:2.5"}
-    assert build("logistic", settings).needs == Needs("binary", "float64", True, 0.25, "a:1,b:2.5")
-    assert build("linear", {"standardize": "false"}).needs == Needs("regression", "float32", False)
+    travel = {"gradients": ("gradient",), "parameters": ("coefficients",)}
+    assert build("logistic", settings).needs == Needs("binary", "float64", True, 0.25, "a:1,b:2.5", **travel)
+    assert build("linear", {"standardize": "false"}).needs == Needs("regression", "float32", False, **travel)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,9 @@ def schema_of(data: Data, needs: Needs, seed: int = 0) -> Schema:
     """What profiling would find, computed in one place."""
     split = Split(seed, needs.validation_fraction)
     train = row_parts(split, 0, len(data.X)) == 0
-    classes = None if needs.task == "regression" else tuple(float(c) for c in np.unique(data.y))
+    classes = None
+    if needs.task in ("binary", "multiclass"):
+        classes = tuple(float(c) for c in np.unique(data.y))
     weight = np.ones(len(data.X)) if data.weight is None else data.weight
     class_weights: tuple[float, ...] = ()
     if needs.class_weight == "balanced" and classes is not None:
@@ -61,7 +63,8 @@ def schema_of(data: Data, needs: Needs, seed: int = 0) -> Schema:
     )
     names = tuple(f"x{j}" for j in range(data.X.shape[1]))
     held = int((~train).sum())
-    return Schema(names, "y", classes, int(train.sum()), held, 0, float(weight[train].sum()), preparation)
+    target = "" if needs.task == "unsupervised" else "y"
+    return Schema(names, target, classes, int(train.sum()), held, 0, float(weight[train].sum()), preparation)
 
 
 def shards_of(data: Data, schema: Schema, n_shards: int) -> list[Shard]:
@@ -87,12 +90,16 @@ def total_over_workers(
     return collected.total()
 
 
-def train_state(algorithm: Algorithm[Any], data: Data, n_shards: int = 5, holdings: Any = None) -> Any:
-    """The state when the algorithm says that it is done."""
+def train_state(
+    algorithm: Algorithm[Any], data: Data, n_shards: int = 5, holdings: Any = None, at_most: int = 100_000
+) -> Any:
+    """The state when the algorithm says that it is done, or after so many rounds."""
     schema = schema_of(data, algorithm.needs)
     shards = shards_of(data, schema, n_shards)
     state = algorithm.start(schema)
-    while algorithm.done(state) is None:
+    for _ in range(at_most):
+        if algorithm.done(state) is not None:
+            break
         message = algorithm.broadcast(state)
         if holdings is None:
             total = total_of(algorithm, shards, message)
@@ -102,6 +109,8 @@ def train_state(algorithm: Algorithm[Any], data: Data, n_shards: int = 5, holdin
     return state
 
 
-def train(algorithm: Algorithm[Any], data: Data, n_shards: int = 5, holdings: Any = None) -> Model:
-    """The model that the algorithm ends with."""
-    return algorithm.finish(train_state(algorithm, data, n_shards, holdings))
+def train(
+    algorithm: Algorithm[Any], data: Data, n_shards: int = 5, holdings: Any = None, at_most: int = 100_000
+) -> Model:
+    """The model that the algorithm ends with, or has after so many rounds."""
+    return algorithm.finish(train_state(algorithm, data, n_shards, holdings, at_most))

@@ -1,0 +1,31 @@
+"""Trained models by family, and the files they live in."""
+
+import os
+from pathlib import Path
+
+from gradloom import model_file
+from gradloom.errors import ModelFileError
+from gradloom.models.linear import Linear
+from gradloom.models.model import Model, label_array, probabilities
+
+__all__ = ["KINDS", "Linear", "Model", "label_array", "load_model", "model_from_bytes", "probabilities"]
+
+KINDS: dict[str, type[Model]] = {family.kind: family for family in (Linear,)}
+"""What a model file may hold: one line a family."""
+
+
+def model_from_bytes(data: bytes) -> Model:
+    """The model in the bytes of a model file. Raises ModelFileError for what is cut short, foreign or too new."""
+    file = model_file.decode(data)
+    if file.kind not in KINDS:
+        known = ", ".join(sorted(KINDS))
+        raise ModelFileError(f"the file holds a model of kind {file.kind!r}; this release reads: {known}")
+    try:
+        return KINDS[file.kind].from_file(file)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the header of the model file is not complete: {error!r}") from error
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read a model file. Raises NotFound, and ModelFileError for one that is cut short, foreign or too new."""
+    return model_from_bytes(model_file.read(Path(path)))
