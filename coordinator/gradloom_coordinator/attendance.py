@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 
+from gradloom.algorithms import versions
 from gradloom.errors import Conflict, JobFailed, NotFound, Overloaded, WireError
 from gradloom.faults import Fault
 from gradloom.jobs import RetryReason, WorkerView
@@ -94,7 +95,12 @@ class Attendance:
         link = self._open(Record(self._free_name(hello.name), uuid.uuid4().hex, hello), resumed=False)
         log.info("worker %s joined from %s", link.worker, hello.host)
         joined = e.WorkerJoined(
-            link.worker, hello.host, dict(hello.labels), max(plausible(hello.cores), 0.01), hello.memory_bytes
+            link.worker,
+            hello.host,
+            dict(hello.labels),
+            max(plausible(hello.cores), 0.01),
+            hello.memory_bytes,
+            frozenset(versions()) - set(hello.algorithms),
         )
         self._dispatch(joined)
         return link

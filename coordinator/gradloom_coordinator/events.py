@@ -32,6 +32,8 @@ class WorkerJoined:
     labels: Mapping[str, str] = field(default_factory=dict)
     cores: float = 1.0
     memory_bytes: int = 0
+    lacks: frozenset[str] = frozenset()
+    """Algorithms that we know and it can't compute."""
 
 
 @dataclass(frozen=True, slots=True)

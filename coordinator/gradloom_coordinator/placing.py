@@ -148,4 +148,6 @@ class Placer:
         job.starved = True
         labels = ", ".join(f"{name}={value}" for name, value in sorted(job.required_labels.items()))
         which = f" with {labels}" if labels else ""
-        return [AnnounceNote(job.id, f"waiting: there is no worker{which} that takes work")]
+        lacking = sum(job.algorithm in worker.lacks for worker in self.state.workers.values())
+        why = f"; {lacking} worker(s) have no algorithm {job.algorithm!r} installed" if lacking else ""
+        return [AnnounceNote(job.id, f"waiting: there is no worker{which} that takes work{why}")]

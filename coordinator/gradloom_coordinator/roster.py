@@ -43,6 +43,7 @@ class Roster:
             labels=event.labels,
             cores=event.cores,
             memory_bytes=event.memory_bytes,
+            lacks=event.lacks,
             trust=self._trust(event.worker),
         )
         self.state.workers[event.worker] = worker

@@ -64,6 +64,8 @@ class Worker:
     labels: Mapping[str, str] = field(default_factory=dict)
     cores: float = 1.0
     memory_bytes: int = 0
+    lacks: frozenset[str] = frozenset()
+    """Algorithms that it can't compute."""
     trust: Trust = field(default_factory=Trust)
     state: WorkerState = WorkerState.IDLE
     reason: str = ""
@@ -229,7 +231,9 @@ class Job:
         return found if found is not None else self.shares.setdefault(worker, Share())
 
     def admits(self, worker: Worker) -> bool:
-        """Whether a worker has the labels that the job requires."""
+        """Whether a worker has the labels that the job requires, and its algorithm."""
+        if self.algorithm in worker.lacks:
+            return False
         return not self.required_labels or self.required_labels.items() <= worker.labels.items()
 
     def seconds_for(self, worker: WorkerId, rows: int) -> float | None:

@@ -1,8 +1,16 @@
-"""The algorithms by name: one line each. Building one reads its settings from text and refuses what is wrong."""
+"""The algorithms by name: one line each. Building one reads its settings from text and refuses what is wrong.
+
+Other packages add theirs through the entry point group ``gradloom.algorithms``: each entry point is a function
+without arguments that calls ``register``. They are loaded when the first algorithm is asked for, never on import; one
+that can't be loaded is left out, and whoever asks for it hears why.
+"""
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -11,7 +19,11 @@ from gradloom.algorithms.algorithm import Algorithm, Settings
 from gradloom.errors import Conflict, InvalidInput
 from gradloom.jobs import AlgorithmDescription
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T", bound=Settings)
+PLUGINS = "gradloom.algorithms"
+"""The entry point group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +35,8 @@ class _Entry:
 
 
 _ENTRIES: dict[str, _Entry] = {}
+_BROKEN: dict[str, str] = {}
+"""Why an entry point could not be loaded, by its name."""
 
 
 def register(
@@ -36,11 +50,13 @@ def register(
 
 def names() -> tuple[str, ...]:
     """Names of all algorithms, sorted."""
+    _load_plugins()
     return tuple(sorted(_ENTRIES))
 
 
 def versions() -> dict[str, int]:
     """The version of each algorithm by name."""
+    _load_plugins()
     return {name: entry.version for name, entry in _ENTRIES.items()}
 
 
@@ -68,7 +84,26 @@ def describe(name: str) -> AlgorithmDescription:
     return AlgorithmDescription(name, entry.version, entry.summary, schema)
 
 
+@cache
+def _load_plugins() -> None:
+    """Call every entry point once."""
+    for point in entry_points(group=PLUGINS):
+        try:
+            point.load()()
+        except Exception as error:  # noqa: BLE001 - a stranger's code must not keep ours from working
+            _BROKEN[point.name] = f"{_home(point)} could not be loaded: {type(error).__name__}: {error}"
+            log.warning("algorithm %r: %s", point.name, _BROKEN[point.name])
+
+
+def _home(point: EntryPoint) -> str:
+    package = point.dist.name if point.dist else "its package"
+    return f"{point.value} of {package}"
+
+
 def _entry(name: str) -> _Entry:
+    _load_plugins()
+    if name in _BROKEN and name not in _ENTRIES:
+        raise InvalidInput("algorithm", f"{name!r} is not known: {_BROKEN[name]}")
     if name not in _ENTRIES:
         raise InvalidInput.unknown_name("algorithm", name, _ENTRIES)
     return _ENTRIES[name]

@@ -19,6 +19,7 @@ import xxhash
 
 from builders.calls import LIMIT_S, events, finished, submitted
 from gradloom import LocalCluster
+from gradloom.algorithms import versions
 from gradloom.settings import CoordinatorSettings
 from gradloom.v1 import (
     cluster_pb2,
@@ -97,7 +98,7 @@ class Conversation:
 
 
 def hello(version: int = PROTOCOL_VERSION) -> bytes:
-    words = worker_pb2.Hello(protocol_version=version, name="stranger", host="nowhere")
+    words = worker_pb2.Hello(protocol_version=version, name="stranger", host="nowhere", algorithms=versions())
     return worker_pb2.WorkerMessage(hello=words).SerializeToString()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gradloom.algorithms import versions
 from gradloom.canonical import Range
 from gradloom.errors import Overloaded
 from gradloom.jobs import WorkerState
@@ -45,7 +46,7 @@ class Cluster:
         self.scheduler.state.check()
 
     def join(self, name: str = "w", **hello: object) -> WorkerLink:
-        return self.attendance.join(worker_pb2.Hello(name=name, **hello))  # type: ignore[arg-type]
+        return self.attendance.join(worker_pb2.Hello(name=name, algorithms=versions(), **hello))  # type: ignore[arg-type]
 
     def cut(self, link: WorkerLink) -> None:
         self.attendance.leave(link, "reset", goodbye=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradloom.algorithms import versions
 from gradloom.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Overloaded, Unavailable
 from gradloom.jobs import JobState, Note, StateChanged
 from gradloom.settings import CoordinatorSettings
@@ -85,7 +86,7 @@ async def test_a_command_that_can_t_be_carried_out_costs_its_job_and_no_other(
     np.save(tmp_path / "rows.npy", np.arange(20.0).reshape(10, 2))
     data = DataSpec((str(tmp_path / "rows.npy"),), target="1")
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path))
-    coordinator.attendance.join(worker_pb2.Hello(name="w"))
+    coordinator.attendance.join(worker_pb2.Hello(name="w", algorithms=versions()))
     with monkeypatch.context() as broken:
         broken.setattr("gradloom_coordinator.attendance.send_tasks", out_of_memory)
         failed = await coordinator.submit(JobSpec("linear", data), "")
@@ -129,7 +130,7 @@ async def test_an_alarm_that_rings_after_a_standstill_blames_nobody(
 ) -> None:
     clock, heard = Clock(), asyncio.Queue[e.Event]()
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path), clock)
-    coordinator.attendance.join(worker_pb2.Hello(name="w"))
+    coordinator.attendance.join(worker_pb2.Hello(name="w", algorithms=versions()))
     handle = Scheduler.handle
 
     def listening(scheduler: Scheduler, event: e.Event, now: float) -> list[c.Command]:
