@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPYPATH := coordinator:worker:dashboard
 
-.PHONY: help setup demo test soak check format stubs bench clean
+.PHONY: help setup demo test soak check format stubs dashboards bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ stubs: setup  ## write gradloom/v1 from protos/
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --mypy_out=quiet:. \
 		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy protos/gradloom/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I protos --grpc_python_out=. protos/gradloom/v1/*_service.proto
+
+dashboards: setup  ## write dashboard/grafana/dashboards from the panels in dashboard/grafana
+	$(BIN)/python dashboard/grafana/generate.py
 
 bench: setup  ## every benchmark, one after the other
 	@for b in gradient round_trip wire scale; do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done

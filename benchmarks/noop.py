@@ -52,6 +52,10 @@ class Noop:
     def needs(self) -> Needs:
         return Needs("regression", "float32", standardize=False)
 
+    @property
+    def takes_part_sums(self) -> bool:
+        return False
+
     def start(self, schema: Schema) -> NoopState:
         return NoopState(0, np.ones(self.settings.n_bytes // 8))
 

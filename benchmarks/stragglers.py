@@ -213,7 +213,7 @@ def measure_restarts(repeats: int) -> list[float]:
         rng = np.random.default_rng(1)
         data = Path(folder) / "rows.npy"
         np.save(data, rng.standard_normal((200_000, 41)).round(3))
-        settings = {"optimizer": "gradient_descent", "max_rounds": 100_000, "tolerance": 0}
+        settings = {"solver": "gradient_descent", "max_rounds": 100_000, "tolerance": 0}
         job = client.submit("linear", data=str(data), target="40", shards=16, settings=settings)
         events = job.watch()
         for _ in range(repeats):

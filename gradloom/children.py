@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from gradloom.errors import Unavailable
@@ -30,6 +32,21 @@ _CHILD_ENVIRONMENT = {
     # Without it `-m` looks for modules in the current folder first, where people keep files called queue.py.
     "PYTHONSAFEPATH": "1",
 }
+
+
+_children: "weakref.WeakSet[Child]" = weakref.WeakSet()
+
+
+@cache
+def _let_go_when_forked() -> None:
+    """A process that is forked from this one inherits the pipes; holding them it would keep the children alive."""
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _let_go() -> None:
+    for child in list(_children):
+        if child.process.stdin is not None:
+            child.process.stdin.close()
 
 
 class Child:
@@ -55,6 +72,8 @@ class Child:
             target=self._read, args=(ended,), name=f"gradloom-{name}", daemon=True
         )
         self._reader.start()
+        _children.add(self)
+        _let_go_when_forked()
 
     def announced(self, timeout_s: float) -> dict[str, str]:
         """What it said when it was ready. Raises Unavailable, with the end of its log, if it did not."""

@@ -5,42 +5,55 @@ a broken event stream goes on after the last event that was seen. Whatever goes 
 GradloomError. No file is read here and no array is touched: workers read the data, a model comes as bytes.
 """
 
-import math
+import getpass
 import os
-import time
+import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from google.protobuf.field_mask_pb2 import FieldMask
-
 from gradloom.connection import Connection
-from gradloom.errors import InvalidInput, JobCancelled, JobFailed, Unavailable
+from gradloom.errors import InvalidInput
 from gradloom.faults import Fault, check_fault
-from gradloom.jobs import AlgorithmDescription, JobEvent, JobState, JobView, WorkerView
+from gradloom.handles import Job, raise_unless_completed
+from gradloom.jobs import AlgorithmDescription, JobView, WorkerView
 from gradloom.settings import DEFAULT_PORT
-from gradloom.specs import DataSpec, JobSpec, check_scheduling, check_spec
+from gradloom.specs import DataSpec, JobSpec, check_spec, setting_text
 from gradloom.v1 import cluster_service_pb2, job_service_pb2
 from gradloom.wire import jobs as wire
 from gradloom.wire.faults import fault_to_proto
 
 if TYPE_CHECKING:
-    from gradloom.models import Model
+    from gradloom.uploading import UploadedData
+
+__all__ = ["Client", "Job", "absolute_uris", "raise_unless_completed"]
 
 DEFAULT_ADDRESS = f"localhost:{DEFAULT_PORT}"
-DOWNLOAD_TIMEOUT_S = 600.0
+TRANSFER_TIMEOUT_S = 600.0
 
 
 class Client:
     """A connection to a cluster; a context manager.
 
     ``address`` is the coordinator's ``host:port``. ``timeout_s`` bounds each call, and how long a broken event
-    stream may stay broken; a stream itself lasts as long as its job.
+    stream may stay broken; a stream itself lasts as long as its job. ``upload_uri`` is a folder (a path, s3://, ...)
+    that this process can write to and all workers can read: ``upload`` then puts data there itself, instead of
+    sending it to the coordinator. ``user`` is who is said to have changed what; None = whom this process belongs to.
+
+    A copy of a client is the client itself; it can't be pickled.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0) -> None:
-        self._connection = Connection(address, timeout_s)
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 30.0,
+        upload_uri: str = "",
+        user: str | None = None,
+    ) -> None:
+        self._connection = Connection(address, timeout_s, _this_user() if user is None else user)
+        self._upload_uri = upload_uri and _absolute(upload_uri)
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +65,12 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.address!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     @property
     def address(self) -> str:
@@ -66,7 +85,7 @@ class Client:
         self,
         algorithm: str,
         *,
-        data: str | Sequence[str],
+        data: "str | Sequence[str] | UploadedData",
         target: str | None = None,
         features: Sequence[str] = (),
         weight: str | None = None,
@@ -76,32 +95,28 @@ class Client:
         seed: int = 0,
         placement: str = "",
         synchrony: str = "",
+        codec: str = "",
+        downlink: str = "",
         speculation: bool = True,
         share_weight: float = 1.0,
         required_labels: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
         client_token: str | None = None,
-    ) -> "Job":
+    ) -> Job:
         """Queue a training job and return at once.
 
         ``data`` is one or more files, globs or folders; relative paths are made absolute, because workers run
-        elsewhere. ``settings`` are the algorithm's. ``synchrony`` says when a round is over (see
-        ``gradloom.synchrony``), ``speculation`` whether tasks that take too long are copied, ``share_weight`` the
-        job's share of the workers beside other jobs, ``required_labels`` which workers may compute for it. The same
-        ``client_token`` with the same specification names the same job, so that submitting again
-        after a lost answer is safe; without one a random token is made.
+        elsewhere. Or what ``upload`` returned, whose target and weights are then the job's. ``settings`` are the
+        algorithm's. ``codec`` says how gradients travel and ``downlink`` how parameters do (see docs/compression.md),
+        ``synchrony`` when a round is over (see ``gradloom.synchrony``), ``speculation`` whether tasks that take too
+        long are copied, ``share_weight`` the job's share of the workers beside other jobs, ``required_labels`` which
+        workers may compute for it. The same ``client_token`` with the same specification
+        names the same job, so that submitting again after a lost answer is safe; without one a random token is made.
 
         Raises InvalidInput naming the field, AlreadyExists if the token stands for another specification,
         Overloaded if too many jobs wait, Unavailable if the cluster can't be reached.
         """
-        source = DataSpec(
-            uris=absolute_uris(data),
-            target=target or "",
-            features=_column_names(features),
-            weight=weight or "",
-            format=format or "",
-            shards=shards,
-        )
+        source = _source(data, target, features, weight, format, shards)
         texts = {name: setting_text(name, value) for name, value in (settings or {}).items()}
         spec = JobSpec(
             algorithm,
@@ -111,13 +126,47 @@ class Client:
             seed,
             placement,
             synchrony=synchrony,
+            codec=codec,
+            downlink=downlink,
             share_weight=share_weight,
             required_labels=required_labels or {},
             speculation="on" if speculation else "off",
         )
         return self.submit_spec(spec, client_token=client_token)
 
-    def submit_spec(self, spec: JobSpec, *, client_token: str | None = None) -> "Job":
+    def upload(
+        self,
+        X: object,
+        y: object = None,
+        sample_weight: object = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> "UploadedData":
+        """Put rows that are in memory where workers can read them; a context manager that removes them again.
+
+        X (n, d): numbers, as an array, a data frame (its columns give the names) or a scipy.sparse matrix. y (n,):
+        numbers or text. sample_weight (n,): numbers. They stay until ``delete``, or until no job has used them
+        for an hour. Raises InvalidInput naming the argument, Overloaded if the coordinator has no room for them,
+        Unavailable.
+        """
+        from gradloom.uploading import write_and_send, write_beside, writing
+
+        write = writing(X, y, sample_weight, feature_names)
+        if self._upload_uri:
+            return write_beside(self._upload_uri, write)
+        return write_and_send(write, self._send)
+
+    def _send(self, chunks: Callable[[], Iterator[bytes]]) -> tuple[str, Callable[[], None]]:
+        """Send a file to the coordinator; its URI there, and how to delete it."""
+        request = job_service_pb2.UploadRequest
+        response: job_service_pb2.UploadResponse = self._connection.send(
+            self._connection.jobs.Upload,
+            lambda: (request(chunk=chunk) for chunk in chunks()),
+            TRANSFER_TIMEOUT_S,
+        )
+        deletion = job_service_pb2.DeleteUploadRequest(upload_id=response.upload_id)
+        return response.uri, lambda: self._connection.call(self._connection.jobs.DeleteUpload, deletion)
+
+    def submit_spec(self, spec: JobSpec, *, client_token: str | None = None) -> Job:
         """Queue a job whose specification is ready; its paths are sent as they are. Raises as ``submit``."""
         check_spec(spec)
         request = job_service_pb2.SubmitJobRequest(
@@ -128,7 +177,7 @@ class Client:
         )
         return Job(self._connection, response.job.job_id)
 
-    def job(self, job_id: str) -> "Job":
+    def job(self, job_id: str) -> Job:
         """A job that exists. Raises NotFound."""
         job = Job(self._connection, job_id)
         job.view()
@@ -160,6 +209,32 @@ class Client:
         )
         return response.at.ToNanoseconds() / 1e9
 
+    def drain(self, worker: str, reason: str = "") -> None:
+        """Have a worker finish what it computes and leave. Raises NotFound."""
+        request = cluster_service_pb2.DrainWorkerRequest(worker=worker, reason=reason)
+        self._connection.call(self._connection.cluster.DrainWorker, request)
+
+    def exclude(self, worker: str, reason: str = "") -> None:
+        """Give a worker no work until it is readmitted, also across a restart. Raises NotFound, Unavailable."""
+        request = cluster_service_pb2.ExcludeWorkerRequest(worker=worker, reason=reason)
+        self._connection.call(self._connection.cluster.ExcludeWorker, request)
+
+    def readmit(self, worker: str) -> None:
+        """Let a worker in again that was excluded, by whomever. Raises NotFound, Unavailable."""
+        request = cluster_service_pb2.ReadmitWorkerRequest(worker=worker)
+        self._connection.call(self._connection.cluster.ReadmitWorker, request)
+
+    def explain(self, subject: str) -> tuple[str, ...]:
+        """Why a job (its id), a worker (its name) or a task (``JOB:SHARD``) is as it is, in sentences.
+
+        Raises NotFound.
+        """
+        request = cluster_service_pb2.ExplainRequest(subject=subject)
+        response: cluster_service_pb2.ExplainResponse = self._connection.call(
+            self._connection.cluster.Explain, request
+        )
+        return tuple(response.sentences)
+
     def algorithms(self) -> list[AlgorithmDescription]:
         """The algorithms that the coordinator knows."""
         response: job_service_pb2.ListAlgorithmsResponse = self._connection.call(
@@ -168,119 +243,12 @@ class Client:
         return [wire.algorithm_from_proto(one) for one in response.algorithms]
 
 
-class Job:
-    """A light handle of one job: each method asks the coordinator."""
-
-    def __init__(self, connection: Connection, job_id: str) -> None:
-        self._connection = connection
-        self.id = job_id
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r} at {self._connection.address})"
-
-    def view(self) -> JobView:
-        """The job as it stands. Raises NotFound."""
-        response: job_service_pb2.GetJobResponse = self._connection.call(
-            self._connection.jobs.GetJob, job_service_pb2.GetJobRequest(job_id=self.id)
-        )
-        return wire.job_from_proto(response.job)
-
-    def cancel(self, reason: str = "") -> JobView:
-        """End the job; a cancelled one stays cancelled. Raises Conflict if it has completed or failed."""
-        response: job_service_pb2.CancelJobResponse = self._connection.call(
-            self._connection.jobs.CancelJob, job_service_pb2.CancelJobRequest(job_id=self.id, reason=reason)
-        )
-        return wire.job_from_proto(response.job)
-
-    def update(
-        self,
-        *,
-        placement: str | None = None,
-        synchrony: str | None = None,
-        speculation: bool | None = None,
-        share_weight: float | None = None,
-        etag: str = "",
-    ) -> JobView:
-        """Change how the job is scheduled, from its next round on; None = as it is. It is durable when this returns.
-
-        With the ``etag`` of a view the change is refused if the job was changed after that view. Raises InvalidInput,
-        Conflict if the job has ended, Outdated for an old etag, Unavailable if the change can't be kept now.
-        """
-        given = {
-            "placement": placement,
-            "synchrony": synchrony,
-            "speculation": speculation,
-            "share_weight": share_weight,
-        }
-        wanted = JobSpec(
-            "",
-            DataSpec(()),
-            placement=placement or "",
-            synchrony=synchrony or "",
-            speculation="off" if speculation is False else "on",
-            share_weight=1.0 if share_weight is None else share_weight,
-        )
-        check_scheduling(wanted)
-        request = job_service_pb2.UpdateJobRequest(
-            job_id=self.id,
-            spec=wire.job_spec_to_proto(wanted),
-            update_mask=FieldMask(paths=[name for name, value in given.items() if value is not None]),
-            etag=etag,
-        )
-        response: job_service_pb2.UpdateJobResponse = self._connection.call(
-            self._connection.jobs.UpdateJob, request
-        )
-        return wire.job_from_proto(response.job)
-
-    def watch(self, after_sequence: int = 0, timeout_s: float | None = None) -> Iterator[JobEvent]:
-        """The job's events in order, each once, as they happen; follows it to its end, or for ``timeout_s``.
-
-        A broken stream is taken up again after the last event seen. Raises Unavailable when it stays broken for
-        the client's ``timeout_s``, NotFound, and EventsGone if those events are no longer kept.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        return self._connection.events(self.id, after_sequence, deadline)
-
-    def wait(self, timeout_s: float | None = None) -> JobView:
-        """Follow the job to its end, or for ``timeout_s``. Raises Unavailable if it has not ended by then."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        seen = 0
-        while True:
-            for event in self._connection.events(self.id, seen, deadline):
-                seen = event.sequence
-            view = self.view()
-            if view.state.final:
-                return view
-            # a coordinator that died may have shown an end that its successor does not know of
-            if deadline is not None and time.monotonic() >= deadline:
-                raise Unavailable(f"job {self.id} has not ended within {timeout_s:g} s; it is {view.state}")
-
-    def result(self, timeout_s: float | None = None) -> "Model":
-        """The trained model, once the job has ended; waits as ``wait`` does.
-
-        Raises JobFailed or JobCancelled with the job's reason, else as ``model``.
-        """
-        raise_unless_completed(self.wait(timeout_s))
-        return self.model()
-
-    def model(self) -> "Model":
-        """The model of a completed job; the download may take ten minutes.
-
-        Raises Conflict if the job has none (yet), saying why, and ModelFileError if what came is no model.
-        """
-        from gradloom.models import model_from_bytes
-
-        request = job_service_pb2.GetModelRequest(job_id=self.id)
-        parts = self._connection.download(self._connection.jobs.GetModel, request, DOWNLOAD_TIMEOUT_S)
-        return model_from_bytes(b"".join(part.chunk for part in parts))
-
-
-def raise_unless_completed(view: JobView) -> None:
-    """Raise JobFailed or JobCancelled, with the job's reason, for a job that has ended without a model."""
-    if view.state is JobState.COMPLETED:
-        return
-    kind = JobCancelled if view.state is JobState.CANCELLED else JobFailed
-    raise kind(f"job {view.job_id} {view.state}: {view.reason or 'no reason was given'}")
+def _this_user() -> str:
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a number without a name
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}".encode("ascii", "replace").decode()
 
 
 def absolute_uris(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
@@ -289,30 +257,35 @@ def absolute_uris(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     return tuple(_absolute(os.fspath(uri)) for uri in given)
 
 
-def setting_text(name: str, value: object) -> str:
-    """A setting as the text that algorithms read: ``true``, ``none``, ``0.01``, ``adam``. Raises InvalidInput."""
-    item = getattr(value, "item", None)
-    if item is not None and getattr(value, "ndim", None) == 0:  # a numpy scalar
-        value = item()
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return str(value).lower()
-        case str():
-            return value
-        case int():
-            return repr(int(value))
-        case float() if math.isfinite(value):
-            return repr(float(value))
-    raise InvalidInput(name, f"{value!r} is not allowed; a finite number, a text, true, false or none is")
-
-
 def _absolute(uri: str) -> str:
     # "" is left for check_spec to refuse: as a path it would mean the current folder.
     if not uri or "://" in uri or "::" in uri:
         return uri
     return os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 - pathlib keeps ".." and loses "/*"
+
+
+def _source(
+    data: "str | Sequence[str] | UploadedData",
+    target: str | None,
+    features: Sequence[str],
+    weight: str | None,
+    format_: str | None,
+    shards: int,
+) -> DataSpec:
+    """Where the data is; of an upload, with its own columns."""
+    from gradloom.uploading import UploadedData
+
+    if isinstance(data, UploadedData):
+        target, weight = target or data.columns.target, weight or data.columns.weight
+        data = data.uri
+    return DataSpec(
+        uris=absolute_uris(data),
+        target=target or "",
+        features=_column_names(features),
+        weight=weight or "",
+        format=format_ or "",
+        shards=shards,
+    )
 
 
 def _column_names(features: Sequence[str]) -> tuple[str, ...]:

@@ -17,10 +17,13 @@ from gradloom.errors import InvalidInput, Unavailable
 from gradloom.jobs import JobEvent, StateChanged
 from gradloom.status import from_rpc_error
 from gradloom.v1 import cluster_service_pb2_grpc, job_service_pb2, job_service_pb2_grpc
+from gradloom.wire import MAX_MESSAGE_BYTES
 from gradloom.wire.jobs import event_from_proto, job_from_proto
 
 R = TypeVar("R")
 
+USER_KEY = "gradloom-user"
+"""Metadata that says who asks."""
 RECONNECT_LIMIT_S = 10.0
 """How long a call waits for a cluster to come back; a coordinator that is started again takes a few seconds."""
 FIRST_CONTACT_LIMIT_S = 2.0
@@ -32,7 +35,7 @@ CONNECT_LIMIT_S = 25.0
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A machine that vanished while a stream was silent is noticed within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -49,14 +52,15 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 class Connection:
     """A channel and its stubs; ``timeout_s`` bounds each call, and how long a broken stream may stay broken.
 
-    ``jobs`` and ``cluster`` are the generated stubs, which carry no types.
+    ``user`` goes with every call. ``jobs`` and ``cluster`` are the generated stubs, which carry no types.
     """
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, user: str = "") -> None:
         if not timeout_s > 0:
             raise InvalidInput("timeout_s", f"{timeout_s} is not allowed; it must be more than 0 seconds")
         self.address = address
         self.timeout_s = timeout_s
+        self._metadata = ((USER_KEY, user),) if user else ()
         self._closed = threading.Event()
         self._answered = False
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
@@ -75,6 +79,10 @@ class Connection:
     def download(self, method: Callable[..., Any], request: object, timeout_s: float) -> list[Any]:
         """All messages of one server stream, from the beginning again if it breaks, all within ``timeout_s``."""
         return self._patiently(lambda left_s: list(self.stream(method, request, left_s)), timeout_s)
+
+    def send(self, method: Callable[..., R], requests: Callable[[], Iterator[Any]], timeout_s: float) -> R:
+        """One client stream, from the beginning again if it breaks, all within ``timeout_s``."""
+        return self._patiently(lambda left_s: self._start(method, requests(), left_s), timeout_s)
 
     def _patiently(self, attempt: Callable[[float], R], timeout_s: float) -> R:
         """Try until it succeeds, is refused, or the cluster has been away for too long."""
@@ -160,7 +168,7 @@ class Connection:
 
     def _start(self, method: Callable[..., R], request: object, timeout_s: float | None) -> R:
         try:
-            return method(request, timeout=timeout_s)
+            return method(request, timeout=timeout_s, metadata=self._metadata)
         except ValueError:  # what grpc raises for a closed channel
             if self._closed.is_set():
                 raise Unavailable(f"this client of {self.address} has been closed") from None

@@ -4,6 +4,7 @@
 
     GradloomError
     ├── InvalidInput            a value that was given is wrong: field, value, what is allowed
+    │   ├── InvalidParameter    of an estimator, or what it is given; a ValueError too
     │   └── DataError           the data does not hold what was asked of it: file, column, cell
     │       ├── DataUnreachable a file can't be opened from here; from elsewhere it may be
     │       └── ShardChanged    a file is not the one that the job was planned on
@@ -14,6 +15,7 @@
     │   └── Outdated            the job was changed since it was looked at
     ├── VersionMismatch         the two sides speak different versions
     ├── Unavailable             the cluster can't be reached, or can't take more now
+    │   ├── NotInTime           there was no answer within the time that was given
     │   └── Overloaded          it is there, but holds as many jobs or workers as it may
     ├── JobFailed               the job ended without a model; says which shard, rows and worker
     │   └── JobCancelled
@@ -59,6 +61,13 @@ class InvalidInput(GradloomError):
         return cls(field, f"{given!r} is not known; allowed: {', '.join(names)}.{hint}")
 
 
+class InvalidParameter(InvalidInput, ValueError):
+    """A parameter of an estimator, or what its methods are given, is wrong or not supported.
+
+    A ValueError as well: that is what scikit-learn raises, and what its tools catch.
+    """
+
+
 class DataError(InvalidInput):
     """The data does not hold what was asked of it. ``field`` names the file or the column."""
 
@@ -97,6 +106,10 @@ class VersionMismatch(GradloomError):
 
 class Unavailable(GradloomError):
     """The cluster can't be reached, or can't take more work now; trying again later may help."""
+
+
+class NotInTime(Unavailable):
+    """There was no answer within the time that was given for it."""
 
 
 class Overloaded(Unavailable):

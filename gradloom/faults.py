@@ -23,9 +23,12 @@ class FaultKind(StrEnum):
     """Nothing is read from the coordinator or written to it for ``seconds``; the connection stays open."""
     CORRUPT = "corrupt"
     """One byte of each of the next ``count`` partials changes after its checksum was taken."""
+    NAN = "nan"
+    """The next ``count`` partials hold NaN."""
 
 
 TIMED = frozenset({FaultKind.SLOW, FaultKind.PAUSE, FaultKind.PARTITION})
+COUNTED = frozenset({FaultKind.CORRUPT, FaultKind.NAN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,8 @@ class Fault:
                 return f"slow by {self.factor:g} for {self.seconds:g} s"
             case FaultKind.KILL:
                 return "kill"
-            case FaultKind.CORRUPT:
-                return f"corrupt {self.count}"
+            case FaultKind.CORRUPT | FaultKind.NAN:
+                return f"{self.kind} {self.count}"
             case _:
                 return f"{self.kind} for {self.seconds:g} s"
 
@@ -53,7 +56,7 @@ def check_fault(fault: Fault) -> None:
     """Refuse what is out of bounds, or has no meaning with its kind. Raises InvalidInput."""
     _check(fault, "for", fault.seconds, MAX_SECONDS, used=fault.kind in TIMED, above=0.0)
     _check(fault, "factor", fault.factor, MAX_FACTOR, used=fault.kind is FaultKind.SLOW, above=1.0)
-    _check(fault, "count", fault.count, MAX_COUNT, used=fault.kind is FaultKind.CORRUPT, above=0.0)
+    _check(fault, "count", fault.count, MAX_COUNT, used=fault.kind in COUNTED, above=0.0)
 
 
 def _check(fault: Fault, name: str, value: float, most: float, *, used: bool, above: float) -> None:

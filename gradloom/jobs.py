@@ -14,6 +14,8 @@ class JobState(StrEnum):
     PLANNING = "planning"
     RUNNING = "running"
     PAUSED = "paused"
+    SERVING = "serving"
+    """Trained; its workers answer queries until somebody ends it."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -22,6 +24,11 @@ class JobState(StrEnum):
     def final(self) -> bool:
         """Whether nothing follows it."""
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to train: it has ended, or serves what was trained."""
+        return self.final or self is JobState.SERVING
 
 
 class WorkerState(StrEnum):
@@ -71,6 +78,48 @@ class WorkerShare:
 
 
 @dataclass(frozen=True, slots=True)
+class SteeringRecord:
+    """What somebody changed of a live job."""
+
+    at_round: int
+    """The first round of training, from 1, that it has a say in."""
+    who: str
+    at: float
+    """Seconds since the epoch."""
+    field: str
+    """``synchrony``, ``settings.learning_rate``, ...; or ``paused``, ``rollback``."""
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """The ledger of what travelled in a job's rounds of training."""
+
+    codec: str = "none"
+    """In force for the gradients now; of ``auto``, what was picked."""
+    downlink: str = "none"
+    """In force for the parameters now."""
+    reason: str = ""
+    """Why this codec, where it was picked."""
+    raw_bytes_up: int = 0
+    """Of all partials that arrived, as their tensors stand in memory."""
+    wire_bytes_up: int = 0
+    raw_bytes_down: int = 0
+    """Of all broadcasts, counted once for each worker that one was sent to."""
+    wire_bytes_down: int = 0
+    encode_seconds: float = 0.0
+    """Of all workers together."""
+    decode_seconds: float = 0.0
+    relative_error: float | None = None
+    """|decoded - wanted| / |wanted| when it was last measured."""
+    residual_norm: float = 0.0
+    """Of all that workers have left out in the newest round."""
+    resets: int = 0
+    """How often a worker took with it what it had left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A job as it stands."""
 
@@ -93,6 +142,12 @@ class JobView:
     workers: tuple[WorkerShare, ...] = ()
     etag: str = ""
     """Stands for the specification as it is: another one after every change."""
+    compression: Compression | None = None
+    """What travelled; None before the first round of training."""
+    submitted: JobSpec | None = None
+    """As it was asked for; ``spec`` is as it is now."""
+    steering: tuple[SteeringRecord, ...] = ()
+    """What people have changed, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ themselves. Nothing is left running, no port is taken beforehand, no line of a c
 import importlib.util
 import os
 import queue
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -39,7 +41,10 @@ class LocalCluster:
 
     ``port`` and ``metrics_port`` 0 = any free one. ``data_dir`` keeps jobs, checkpoints and logs; None = a
     temporary folder that ``close`` removes. ``start_timeout_s`` bounds the wait for all of them to be ready.
-    ``allow_chaos``: operators may inject faults into the workers (``gradloom chaos``).
+    ``allow_chaos``: operators may inject faults into the workers (``gradloom chaos``). ``durable`` false: jobs end
+    with the coordinator, for a database and checkpoints take time that small jobs feel.
+
+    A copy of it is the cluster itself. A process that was forked may use it, but does not close it.
 
     Raises InvalidInput for values out of bounds, Unavailable if a process does not start.
     """
@@ -54,6 +59,7 @@ class LocalCluster:
         metrics_port: int = 0,
         start_timeout_s: float = 60.0,
         allow_chaos: bool = False,
+        durable: bool = True,
     ) -> None:
         if not 1 <= workers <= MAX_LOCAL_WORKERS:
             raise InvalidInput(
@@ -66,8 +72,10 @@ class LocalCluster:
         self._host, self._port, self._metrics_port = host, port, metrics_port
         self._start_timeout_s = start_timeout_s
         self._allow_chaos = allow_chaos
+        self._durable = durable
         self._wished_dir = data_dir
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._remove_folder: Callable[[], object] = lambda: None
+        self._owner = os.getpid()
         self._data_dir: Path | None = None
         self._coordinator: Child | None = None
         self._workers: list[Child] = []
@@ -81,6 +89,16 @@ class LocalCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        where = self._announcement.get("address", "not started")
+        return f"LocalCluster({self._n_workers} workers, {where})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def start(self) -> Self:
         """Start everything and wait until all workers have joined. Raises Unavailable."""
@@ -102,14 +120,15 @@ class LocalCluster:
 
     def close(self) -> None:
         """Stop the workers, then the coordinator: SIGTERM, five seconds, SIGKILL. Closing twice does nothing."""
+        if self._owner != os.getpid():
+            return
         try:
             stop(self._workers)
         finally:
             try:
                 stop([] if self._coordinator is None else [self._coordinator])
             finally:
-                if self._temporary is not None:
-                    self._temporary.cleanup()
+                self._remove_folder()
 
     @property
     def address(self) -> str:
@@ -141,10 +160,10 @@ class LocalCluster:
         return tuple(worker.process for worker in self._workers)
 
     def client(self) -> "Client":
-        """A new client of this cluster; the caller closes it."""
+        """A new client of this cluster, which puts data from memory where the workers read it; close it after use."""
         from gradloom.client import Client
 
-        return Client(self.address)
+        return Client(self.address, upload_uri=str(self.data_dir / "uploads"))
 
     def add_worker(self) -> "subprocess.Popen[bytes]":
         """Start one more worker and wait until it has joined. Raises Unavailable, InvalidInput."""
@@ -196,8 +215,8 @@ class LocalCluster:
 
     def _make_data_dir(self) -> Path:
         if self._wished_dir is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="gradloom-", ignore_cleanup_errors=True)
-            folder = Path(self._temporary.name)
+            folder = Path(tempfile.mkdtemp(prefix="gradloom-"))
+            self._remove_folder = weakref.finalize(self, _remove, folder, self._owner)
         else:
             folder = Path(self._wished_dir).expanduser().absolute()
         try:
@@ -215,6 +234,8 @@ class LocalCluster:
             "--metrics-port",
             str(self._metrics_port),
         ]
+        if not self._durable:
+            arguments.append("--no-durable")
         return self._spawn("coordinator", "gradloom_coordinator", [*arguments, "--data-dir", str(folder)])
 
     def _start_worker(self) -> Child:
@@ -228,6 +249,12 @@ class LocalCluster:
 
     def _spawn(self, name: str, module: str, arguments: Sequence[str]) -> Child:
         return Child(name, module, arguments, self.data_dir / "logs" / f"{name}.log", self._ended)
+
+
+def _remove(folder: Path, owner: int) -> None:
+    """Remove a temporary folder; never from a process that was forked from the one that made it."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_installed() -> None:

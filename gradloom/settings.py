@@ -21,7 +21,7 @@ class CoordinatorSettings:
     max_workers: int = 1024
     max_queued_jobs: int = 1000
     max_ended_jobs: int = 200
-    """Records that are kept; the oldest go first. Their model files stay."""
+    """Records that are kept; the oldest go first. Their model files stay, if the coordinator is ``durable``."""
     heartbeat_interval_s: float = 1.0
     suspect_after_s: float = 3.0
     lost_after_s: float = 5.0
@@ -34,6 +34,14 @@ class CoordinatorSettings:
     checkpoint_every_s: float = 10.0
     checkpoint_every_rounds: int = 0
     """Whichever comes first; 0 = by time alone."""
+    durable: bool = True
+    """Whether jobs outlive the coordinator: without a database and checkpoints they end with it."""
+    upload_uri: str = ""
+    """Folder of the data sets that clients send, which all workers can read; empty = one in data_dir."""
+    upload_limit_bytes: int = 16 * 1024**3
+    """All uploads that are kept take no more together."""
+    upload_keep_s: float = 3600.0
+    """An upload that no job has used for so long goes."""
 
 
 @dataclass(frozen=True, slots=True)

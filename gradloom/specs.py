@@ -1,5 +1,6 @@
 """What a person asks for: a job and its data, checked before any work is spent."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -30,6 +31,17 @@ class DataSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledChange:
+    """A change of a live job that is to take effect in a given round."""
+
+    at_round: int
+    """The first round of training, from 1, that it has a say in."""
+    field: str
+    """As people set it: ``synchrony``, ``settings.learning_rate``, ..."""
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """One training job."""
 
@@ -49,6 +61,12 @@ class JobSpec:
     """Only workers with all of these labels compute for it."""
     speculation: str = "on"
     """Copies of tasks that take too long: ``on`` or ``off``."""
+    codec: str = ""
+    """How gradients travel: none, float16, bfloat16, int8, topk:R, dgc:R, powersgd:N, signsgd or auto; empty = none."""
+    downlink: str = ""
+    """How changes of the parameters travel to workers: the same, but for dgc and auto; empty = none."""
+    schedule: tuple[ScheduledChange, ...] = ()
+    """What is to change by itself, in order: how a job that was steered is run again."""
 
 
 def with_local_steps(spec: JobSpec) -> JobSpec:
@@ -63,6 +81,25 @@ def with_local_steps(spec: JobSpec) -> JobSpec:
             f"{spec.synchrony} and local_steps={spec.settings['local_steps']} contradict each other",
         )
     return replace(spec, settings=dict(sorted({**spec.settings, "local_steps": steps}.items())))
+
+
+def setting_text(name: str, value: object) -> str:
+    """A setting as the text that algorithms read: ``true``, ``none``, ``0.01``, ``adam``. Raises InvalidInput."""
+    item = getattr(value, "item", None)
+    if item is not None and getattr(value, "ndim", None) == 0:  # a numpy scalar
+        value = item()
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case str():
+            return value
+        case int():
+            return repr(int(value))
+        case float() if math.isfinite(value):
+            return repr(float(value))
+    raise InvalidInput(name, f"{value!r} is not allowed; a finite number, a text, true, false or none is")
 
 
 def check_spec(spec: JobSpec) -> None:
@@ -83,7 +120,13 @@ def check_spec(spec: JobSpec) -> None:
 
 def check_scheduling(spec: JobSpec) -> None:
     """Refuse a wrong way to schedule the job: what may be changed while it lives. Raises InvalidInput."""
+    from gradloom.codecs import (
+        canonical_text,
+    )  # not at the head: it needs numpy, which few of our commands do
+
     parse_synchrony(spec.synchrony)
+    canonical_text(spec.codec)
+    canonical_text(spec.downlink, "downlink", may_be_auto=False)
     if not 0.0 < spec.share_weight <= MAX_SHARE_WEIGHT:
         raise InvalidInput(
             "share_weight", f"{spec.share_weight} is not allowed; it must lie in (0, {MAX_SHARE_WEIGHT:g}]"

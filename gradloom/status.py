@@ -35,6 +35,7 @@ _CODES: dict[type[errors.GradloomError], grpc.StatusCode] = {
     errors.Outdated: grpc.StatusCode.ABORTED,
     errors.VersionMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.NotInTime: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.JobFailed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WireError: grpc.StatusCode.DATA_LOSS,
@@ -139,7 +140,7 @@ def _without_details(error: grpc.RpcError, address: str) -> errors.GradloomError
     if code is grpc.StatusCode.UNAVAILABLE:
         return errors.Unavailable(f"{where} can't be reached: {said}")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return errors.Unavailable(f"{where} did not answer in time")
+        return errors.NotInTime(f"{where} did not answer in time")
     kind = _CLASSES.get(code, errors.GradloomError)
     if issubclass(kind, errors.InvalidInput):  # no field is known
         kind = errors.GradloomError

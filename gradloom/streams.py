@@ -67,6 +67,8 @@ class FrameOutbox:
         self._written = written
         self.pending = False
         """Whether a transfer is queued, with credit or without, or being written."""
+        self.stalls = 0
+        """How often everything that was left to write waited for credit."""
 
     def control(self, frame: bytes) -> None:
         """Queue a credit or a refusal."""
@@ -101,6 +103,7 @@ class FrameOutbox:
             while (frame := self._next()) is not None:
                 await write(frame)
             self._ready.clear()
+            self.stalls += bool(self._transfers)
             if self.pending and not self._transfers:
                 self.pending = False
                 self._written()

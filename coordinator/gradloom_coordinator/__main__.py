@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from threadpoolctl import threadpool_limits
 
 from gradloom.errors import GradloomError
 from gradloom.memory import tune_collector, tune_malloc
 from gradloom.process import stop_at_end_of_stdin
 from gradloom.settings import DEFAULT_PORT, CoordinatorSettings
+from gradloom_coordinator import options
 from gradloom_coordinator.server import Addresses, serve
 
 app = typer.Typer(add_completion=False)
@@ -23,35 +25,15 @@ app = typer.Typer(add_completion=False)
 def coordinator(
     host: Annotated[str, typer.Option(envvar="GRADLOOM_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="GRADLOOM_PORT", help="0 = any free port.")] = DEFAULT_PORT,
-    metrics_port: Annotated[
-        int, typer.Option(envvar="GRADLOOM_METRICS_PORT", help="Port of /metrics; 0 = any, -1 = none.")
-    ] = 9464,
-    data_dir: Annotated[
-        Path, typer.Option(envvar="GRADLOOM_DATA_DIR", help="Where jobs, checkpoints and models are kept.")
-    ] = Path("gradloom-data"),
-    store_url: Annotated[
-        str,
-        typer.Option(
-            envvar="GRADLOOM_STORE_URL",
-            help="Where jobs are kept: sqlite:///FILE or postgresql://USER@HOST/DB; a file in --data-dir if empty.",
-        ),
-    ] = "",
-    checkpoint_uri: Annotated[
-        str,
-        typer.Option(
-            envvar="GRADLOOM_CHECKPOINT_URI",
-            help="Folder of the checkpoints, e.g. s3://bucket/checkpoints; one in --data-dir if empty.",
-        ),
-    ] = "",
-    checkpoint_every: Annotated[
-        float, typer.Option(envvar="GRADLOOM_CHECKPOINT_EVERY", help="Seconds between checkpoints.", min=0.0)
-    ] = 10.0,
-    checkpoint_every_rounds: Annotated[
-        int,
-        typer.Option(
-            envvar="GRADLOOM_CHECKPOINT_EVERY_ROUNDS", help="Rounds between checkpoints; 0 = by time.", min=0
-        ),
-    ] = 0,
+    metrics_port: options.MetricsPort = 9464,
+    data_dir: options.DataDir = Path("gradloom-data"),
+    store_url: options.StoreUrl = "",
+    checkpoint_uri: options.CheckpointUri = "",
+    checkpoint_every: options.CheckpointEvery = 10.0,
+    checkpoint_every_rounds: options.CheckpointEveryRounds = 0,
+    durable: options.IsDurable = True,
+    upload_uri: options.UploadUri = "",
+    upload_limit: options.UploadLimit = 16.0,
     announce: Annotated[bool, typer.Option(help="Print one JSON line once serving.")] = False,
     exit_with_stdin: Annotated[bool, typer.Option(help="Stop when standard input ends.")] = False,
     log_level: Annotated[str, typer.Option(envvar="GRADLOOM_LOG_LEVEL")] = "INFO",
@@ -69,9 +51,13 @@ def coordinator(
         checkpoint_uri=checkpoint_uri,
         checkpoint_every_s=checkpoint_every,
         checkpoint_every_rounds=checkpoint_every_rounds,
+        durable=durable,
+        upload_uri=upload_uri,
+        upload_limit_bytes=int(upload_limit * 1024**3),
     )
     try:
-        asyncio.run(_serve(settings, announce=announce, exit_with_stdin=exit_with_stdin))
+        with threadpool_limits(limits=1):  # more threads would give an update other bits
+            asyncio.run(_serve(settings, announce=announce, exit_with_stdin=exit_with_stdin))
     except GradloomError as error:
         sys.stderr.write(f"error: {error.message}\n")
         raise typer.Exit(2) from None

@@ -4,14 +4,16 @@ No I/O, no clock.
 """
 
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from gradloom.steps import Step
 from gradloom_coordinator import commands as c
 from gradloom_coordinator.blame import in_words, judge_round, remember
 from gradloom_coordinator.commands import Command
-from gradloom_coordinator.events import PartialArrived
+from gradloom_coordinator.events import PartialArrived, TaskRef
 from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.rounds import Chunk
+from gradloom_coordinator.measures import Lost
+from gradloom_coordinator.rounds import Chunk, Round
 from gradloom_coordinator.state import ClusterState, Given, Job, Share, Worker
 
 MIN_COMPUTE_S = 1e-6
@@ -50,6 +52,7 @@ class Accounts:
         if rows:
             self._measure(job, worker, share, rows, max(times.compute_s, MIN_COMPUTE_S))
         self._tally(job, worker, event, rows, given, now)
+        self._count(job, worker, event, taking_part, now)
         if given is not None:
             job.charged_s += (times.busy_s - given.expected_s) / job.share_weight
 
@@ -66,6 +69,7 @@ class Accounts:
         assert job.round is not None
         times, tally = event.times, job.round.tally(worker.id)
         held = job.holds(worker.id, event.task.range)
+        self.state.measures.locality.add("hit" if held else "miss")
         tally.rows += rows
         tally.queue_s += times.queue_s
         tally.load_s += times.load_s
@@ -82,8 +86,36 @@ class Accounts:
             transit_s = max(0.0, now - given.at - times.queue_s - times.busy_s)
             tally.transit_s += transit_s
             worker.transit_s = self._average(worker.transit_s, transit_s)
+            self.state.measures.round_trip.observe(transit_s, worker.id)
             if rows:
                 job.round.paces.append((now - max(given.at, worker.answered_at)) / rows)
+
+    def _count(self, job: Job, worker: Worker, event: PartialArrived, rows: int, now: float) -> None:
+        assert job.round is not None
+        measures, times = self.state.measures, event.times
+        measures.tasks.add(job.id, "succeeded")
+        measures.rows.add(worker.id, job.id, by=rows)
+        measures.busy.add(worker.id, by=times.busy_s)
+        measures.task_seconds.observe(times.busy_s, worker.id)
+        measures.queue_wait.observe(times.queue_s)
+        measures.attempts.observe(event.task.attempt)
+        if not job.synchrony.exact:
+            measures.staleness.observe(job.round.number - event.task.round, job.id)
+        lost_at = job.round.chunks[event.task.range].lost_at
+        if lost_at is not None:
+            measures.recovery.observe(now - lost_at, "worker")
+
+    def let_go(self, worker: Worker, task: TaskRef, *, counted: bool) -> None:
+        """A task's shards are counted; if not by this worker's answer, it was outrun: part of who was slow."""
+        if counted:
+            self.state.take_from(worker, task)
+            return
+        given, round_ = self.state.discard(worker, task, Lost.SUPERSEDED), self.state.jobs[task.job].round
+        assert round_ is not None
+        if given.spent_s and not given.is_copy:
+            tally = round_.tally(worker.id)
+            tally.outrun_rows += given.rows
+            tally.outrun_s += given.spent_s
 
     def _average(self, old: float, new: float) -> float:
         memory = self.limits.speed_memory if old else 0.0
@@ -114,9 +146,9 @@ class Accounts:
         """A round is over: who waited, who was slow, and why."""
         assert job.round is not None
         total = job.rows_before[-1] or 1
+        self._at_the_barrier(job, job.round, now)
         for name, tally in job.round.tallies.items():
             share = job.share(name)
-            share.wait_s += now - tally.last_answer_at
             if tally.rows:
                 speed = tally.rows / max(tally.compute_s, MIN_COMPUTE_S)
                 share.lasting_rows_per_second = self._average(share.lasting_rows_per_second, speed)
@@ -127,3 +159,25 @@ class Accounts:
                 rows_share = job.round.tallies[name].rows / total
                 worker.slowdown_ratio = blame.slowdown
                 worker.straggler = in_words(self.limits, blame, share.slow_rounds, rows_share)
+            if blame.cause is not None:
+                self.state.measures.stragglers.add(name, blame.cause)
+
+    def _at_the_barrier(self, job: Job, round_: Round, now: float) -> None:
+        """Who waited how long for the end of the round, whom all waited for, and how even the work was."""
+        measures, answered = self.state.measures, []
+        for name, tally in round_.tallies.items():
+            if tally.last_answer_at is not None:
+                wait_s = now - tally.last_answer_at
+                job.share(name).wait_s += wait_s
+                measures.barrier_wait.observe(wait_s, job.id)
+                answered.append((wait_s, name))
+        measures.left_out.add("left_out", by=round_.n_shards - round_.shards_counted)
+        if len(answered) < 2 or not round_.complete:
+            return
+        (_, last), (alone_s, _) = nsmallest(2, answered)
+        measures.last_arrivals.add(last)
+        measures.critical_path.add(last, by=alone_s)
+        busy = [tally.load_s + tally.compute_s + tally.encode_s for tally in round_.tallies.values()]
+        owners = len(job.placement.shards) if job.placement is not None else 0
+        if mean := sum(busy) / max(len(busy), owners):
+            job.counts.imbalance = self._average(job.counts.imbalance, max(busy) / mean)

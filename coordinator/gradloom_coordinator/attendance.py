@@ -6,23 +6,29 @@ broadcasts are sent anew as they are needed.
 """
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 
 from gradloom.algorithms import versions
+from gradloom.codecs import NONE, Account
 from gradloom.errors import Conflict, JobFailed, NotFound, Overloaded, WireError
 from gradloom.faults import Fault
 from gradloom.jobs import RetryReason, WorkerView
 from gradloom.settings import CoordinatorSettings
+from gradloom.steps import Step
 from gradloom.tensors import Tensors
 from gradloom.v1 import worker_pb2
+from gradloom.wire.bundles import raw_bytes
 from gradloom.wire.faults import fault_to_proto
 from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
 from gradloom_coordinator.links import WorkerLink
+from gradloom_coordinator.message_counts import MessageCounts
+from gradloom_coordinator.meters import Reading, Tally
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.sending import send_tasks, task_key, task_ref
@@ -33,6 +39,9 @@ from gradloom_coordinator.wording import sentence_of
 log = logging.getLogger(__name__)
 
 MAX_NAME = 100
+MAX_SECONDS = 1e9
+MAX_SQUARE = 1e100
+NOTHING_ENCODED = Account()
 
 WorkerCommand = (
     c.SendTasks
@@ -75,12 +84,24 @@ class Attendance:
         self._runs = runs
         self._metrics = metrics
         self._dispatch = dispatch
-        self._arrived: dict[tuple[e.WorkerId, e.TaskRef], tuple[Tensors | None, float]] = {}
+        self._arrived: dict[tuple[e.WorkerId, e.TaskRef], tuple[Tensors | None, Account]] = {}
+        self.messages = MessageCounts()
+        self._stalls = 0
+        """Of links that are gone."""
 
     def views(self, now: float) -> list[WorkerView]:
         """The workers as people see them, by name; those that may come back included."""
         known = [record for _, record in sorted(self._known.items()) if record.worker in self._state.workers]
         return [worker_view(record.worker, record.hello, self._state, now) for record in known]
+
+    def readings(self) -> list[Reading]:
+        """The streams, and what went through them, for the metrics."""
+        links = self.links.values()
+        streams = Tally("grpc_streams_active", "Streams of workers that are open.")
+        streams.set(sum(1 + link.has_bulk for link in links))
+        stalls = Tally("flow_control_stalls", "How often frames waited for the other side to have room.")
+        stalls.add(by=self._stalls + sum(link.bulk.stalls for link in links))
+        return [streams.reading("gauge"), stalls.reading(), *self.messages.readings()]
 
     # ---- coming and going
 
@@ -134,6 +155,7 @@ class Attendance:
             return
         if before.hello.pid != hello.pid:
             del self._known[before.worker]
+            self._gone(before.worker)
             self._dispatch(e.WorkerLeft(before.worker, "its process was started anew"))
 
     def _free_name(self, wished: str) -> str:
@@ -145,9 +167,11 @@ class Attendance:
         if self.links.get(link.worker) is not link:
             return
         del self.links[link.worker]
+        self._stalls += link.bulk.stalls
         link.close(detail)
         if goodbye:
             del self._known[link.worker]
+            self._gone(link.worker)
             log.info("worker %s has left: %s", link.worker, detail)
             self._dispatch(e.WorkerLeft(link.worker, detail))
         else:
@@ -178,9 +202,12 @@ class Attendance:
                     link.say(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain(reason=command.reason)))
             case c.ForgetWorker():
                 self._known.pop(command.worker, None)
+                self._gone(command.worker)
             case c.EndSession():
                 self._known.pop(command.worker, None)
+                self._gone(command.worker)
                 if ended := self.links.pop(command.worker, None):
+                    self._stalls += ended.bulk.stalls
                     ended.close(command.reason)
             case c.MergePartial():
                 self._merge(command)
@@ -228,7 +255,12 @@ class Attendance:
     # ---- answers
 
     def arrived(
-        self, link: WorkerLink, task: e.TaskRef, partial: worker_pb2.Partial, tensors: Tensors | None
+        self,
+        link: WorkerLink,
+        task: e.TaskRef,
+        partial: worker_pb2.Partial,
+        tensors: Tensors | None,
+        decode_s: float = 0.0,
     ) -> None:
         """A partial is here with all its bytes; ``tensors`` is None if its frames were merged as they came."""
         times = partial.times
@@ -238,13 +270,41 @@ class Attendance:
             compute_s=plausible(times.compute_seconds),
             encode_s=plausible(times.encode_seconds),
         )
-        self._arrived[link.worker, task] = (tensors, spent.busy_s)
+        self._note_traffic(link, task, partial, spent.encode_s, decode_s)
+        account = _account(partial.codec_report) if partial.HasField("codec_report") else NOTHING_ENCODED
+        self._arrived[link.worker, task] = (tensors, account)
         try:
             self._dispatch(
                 e.PartialArrived(link.worker, task, partial.rows, spent, partial.bundle.byte_length)
             )
         finally:
             self._arrived.pop((link.worker, task), None)
+
+    def _note_traffic(
+        self, link: WorkerLink, task: e.TaskRef, partial: worker_pb2.Partial, encode_s: float, decode_s: float
+    ) -> None:
+        run = self._runs.get(task.job)
+        if run is None or run.training is None or run.training.step is not Step.TRAIN:
+            return
+        if given := link.given.get(task.job):
+            given.answered_round = max(given.answered_round, task.round)
+        bundle = partial.bundle
+        raw = bundle.byte_length if run.traffic.codec == NONE else raw_bytes(bundle.tensors)
+        run.traffic.arrived(link.worker, task, raw, bundle.byte_length, encode_s, decode_s)
+
+    def uploaded(self, task: e.TaskRef, partial: worker_pb2.Partial, seconds: float) -> None:
+        """A big partial took so many seconds from the moment it was asked for."""
+        if run := self._runs.get(task.job):
+            raw = raw_bytes(partial.bundle.tensors)
+            run.traffic.uploaded(raw, partial.bundle.byte_length, seconds)
+
+    def _gone(self, worker: e.WorkerId) -> None:
+        """A worker is gone for good, and what it held back of its gradients with it."""
+        for run in self._runs.values():
+            if not run.state.final and run.traffic.worker_gone(worker):
+                log.warning(
+                    "job %s: worker %s took with it what it had not sent of its gradients", run.job_id, worker
+                )
 
     def given_up(self, link: WorkerLink, tasks: Iterable[worker_pb2.TaskKey]) -> None:
         """A worker gave tasks back before it had started them."""
@@ -258,11 +318,12 @@ class Attendance:
             self._dispatch(e.TaskFailed(link.worker, incoming.task, RetryReason.CHECKSUM, error.message))
 
     def _merge(self, command: c.MergePartial) -> None:
-        tensors, busy_s = self._arrived.pop((command.worker, command.task))
-        run, job = self._runs[command.task.job], self._state.jobs[command.task.job]
+        tensors, account = self._arrived.pop((command.worker, command.task))
+        run = self._runs[command.task.job]
         assert run.collector is not None
         assert run.training is not None
-        self._metrics.task_done(command.worker, job.id, job.rows_in(command.task.range), busy_s)
+        if run.training.step is Step.TRAIN:
+            run.traffic.counted(command.worker, command.task, account)
         if tensors is None:
             return
         try:
@@ -282,6 +343,7 @@ class Attendance:
             except WireError as error:
                 self.damaged(link, transfer_id, error)
             else:
+                incoming.accepted_at = time.monotonic()
                 link.bulk.control(credit_frame(transfer_id, INITIAL_CREDIT))
 
     def _drop(self, command: c.DropPartial) -> None:
@@ -294,6 +356,14 @@ class Attendance:
             link.release(command.task.job)
 
 
-def plausible(seconds: float) -> float:
-    """What a worker says that something took, if it can be true."""
-    return seconds if 0.0 <= seconds < 1e9 else 0.0
+def _account(report: worker_pb2.CodecReport) -> Account:
+    return Account(
+        square_error=plausible(report.square_error, MAX_SQUARE),
+        square_norm=plausible(report.square_norm, MAX_SQUARE),
+        square_residual=plausible(report.square_residual, MAX_SQUARE),
+    )
+
+
+def plausible(said: float, limit: float = MAX_SECONDS) -> float:
+    """What a worker says that something took or came to, if it can be true."""
+    return said if 0.0 <= said < limit else 0.0

@@ -39,24 +39,31 @@ class Blame:
 
 
 def judge_round(limits: Limits, tallies: Mapping[WorkerId, Tally]) -> dict[WorkerId, Blame]:
-    """Compare those that computed rows in a round; nothing can be said of fewer than two."""
-    working = {worker: tally for worker, tally in tallies.items() if tally.rows}
+    """Compare those that computed rows in a round, or began to; nothing can be said of fewer than two."""
+    working = {worker: tally for worker, tally in tallies.items() if tally.rows or tally.outrun_rows}
     if len(working) < 2:
         return {}
     parts = {worker: _parts(tally) for worker, tally in working.items()}
     typical = {cause: median(part[cause] for part in parts.values()) for cause in Cause}
     pace = median(sum(part.values()) for part in parts.values())
-    return {worker: _blame(limits, parts[worker], typical, pace, working[worker].rows) for worker in working}
+    return {
+        worker: _blame(limits, parts[worker], typical, pace, _rows(working[worker])) for worker in working
+    }
 
 
 def _parts(tally: Tally) -> dict[Cause, float]:
-    """Seconds per row by what they were spent on."""
+    """Seconds per row by what they were spent on; what others were faster with counts as computing."""
+    rows = _rows(tally)
     return {
-        Cause.COMPUTE: (tally.compute_s + tally.encode_s) / tally.rows,
-        Cause.DATA: (tally.load_s - tally.reload_s) / tally.rows,
-        Cause.MEMORY: tally.reload_s / tally.rows,
-        Cause.NETWORK: tally.transit_s / tally.rows,
+        Cause.COMPUTE: (tally.compute_s + tally.encode_s + tally.outrun_s) / rows,
+        Cause.DATA: (tally.load_s - tally.reload_s) / rows,
+        Cause.MEMORY: tally.reload_s / rows,
+        Cause.NETWORK: tally.transit_s / rows,
     }
+
+
+def _rows(tally: Tally) -> int:
+    return tally.rows + tally.outrun_rows
 
 
 def _blame(

@@ -84,9 +84,10 @@ class CheckpointDropped:
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """A person changed a setting of a live job, from this round on."""
+    """A person changed a setting of a live job, from this round on; or something of the cluster."""
 
     job: JobId
+    """Empty = the cluster."""
     at_round: int
     who: str
     at: float

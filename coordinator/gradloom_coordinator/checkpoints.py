@@ -7,7 +7,7 @@ name in one step; an object store takes a whole object or none. Everything here 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import fsspec
@@ -25,7 +25,10 @@ from gradloom_coordinator.events import JobId
 KIND = "checkpoint"
 SCHEMA = "schema"
 STATE = "state."
+TRAFFIC = "traffic."
 CONTENT = ("round", "train_seconds", "train_rows", "values")
+LATER_CONTENT = ("traffic",)
+"""What older checkpoints lack."""
 
 
 class CheckpointUnusable(GradloomError):
@@ -43,6 +46,8 @@ class Checkpoint:
     train_seconds: float
     train_rows: int
     """Rows trained on, again in each round; with the seconds it makes the speed that people see."""
+    traffic: Saved = field(default_factory=lambda: Saved({}, {}))
+    """What the next messages to the workers depend on, and the ledger of those before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,14 @@ def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, str]:
     """The file of a checkpoint, and the checksum of what it holds."""
     schema = np.frombuffer(schema_to_bytes(checkpoint.schema), dtype=np.uint8)
     arrays: dict[str, Array] = {STATE + name: array for name, array in checkpoint.state.arrays.items()}
+    arrays |= {TRAFFIC + name: array for name, array in checkpoint.traffic.arrays.items()}
     arrays[SCHEMA] = schema
     header = {
         "round": checkpoint.round,
         "train_seconds": checkpoint.train_seconds.hex(),
         "train_rows": checkpoint.train_rows,
         "values": dict(checkpoint.state.values),
+        "traffic": dict(checkpoint.traffic.values),
     }
     checksum = _checksum(header, arrays)
     return encode(KIND, {**header, "sha256": checksum}, arrays), checksum
@@ -136,17 +143,22 @@ def from_bytes(data: bytes, checksum: str) -> Checkpoint:
     except (ModelFileError, ValueError, KeyError, TypeError) as error:
         raise CheckpointUnusable(f"it is torn or damaged: {error}") from error
     header = {name: file.header.get(name) for name in CONTENT}
+    header |= {name: file.header[name] for name in LATER_CONTENT if name in file.header}
     if file.kind != KIND or _checksum(header, file.arrays) != checksum:
         raise CheckpointUnusable("its checksum is not the one that was written")
     # of our own: what is read lies in one buffer, which may be of any alignment and can't be written to
     arrays = {name: np.array(array) for name, array in file.arrays.items()}
-    state = {name.removeprefix(STATE): array for name, array in arrays.items() if name != SCHEMA}
+    state, traffic = (
+        {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        for start in (STATE, TRAFFIC)
+    )
     return Checkpoint(
         round=file.header["round"],
         schema=schema_from_bytes(arrays[SCHEMA].tobytes()),
         state=Saved(state, file.header["values"]),
         train_seconds=float.fromhex(file.header["train_seconds"]),
         train_rows=file.header["train_rows"],
+        traffic=Saved(traffic, file.header.get("traffic", {})),
     )
 
 

@@ -27,13 +27,17 @@ class Collector:
     """The sum of one round on its way.
 
     ``all_count``: every shard will be counted. Where some may miss, big partials are merged as a whole, so that
-    all of their frames count or none.
+    all of their frames count or none. ``framewise``: whether the same partial has the same bits from whomever; where
+    workers leave something out, it has not.
     """
 
-    def __init__(self, n_shards: int, merge: Merge, *, all_count: bool = True) -> None:
+    def __init__(
+        self, n_shards: int, merge: Merge, *, all_count: bool = True, framewise: bool = True
+    ) -> None:
         self._n_shards = n_shards
         self._merge = merge
         self._all_count = all_count
+        self._framewise = all_count and framewise and merge is sum_tensors
         self._whole: CanonicalSum[Tensors] = CanonicalSum(n_shards, merge)
         self._chunked: ChunkedSum | None = None
         self.partial_bytes = 0
@@ -49,7 +53,7 @@ class Collector:
         """Where the frames of a big partial go. Raises FrameRefused for an announcement that can't be true."""
         _check_size(bundle)
         self.partial_bytes = bundle.byte_length
-        if not self._all_count or self._merge is not sum_tensors or not all_float64(bundle.tensors):
+        if not self._framewise or not all_float64(bundle.tensors):
             return WholeUpload(bundle)
         if self._chunked is None:
             self._chunked = ChunkedSum(self._n_shards, bundle)

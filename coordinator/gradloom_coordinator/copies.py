@@ -17,6 +17,8 @@ class CopyLedger:
     lost: int = 0
     cancelled: int = 0
     """Neither copy nor original was needed in the end, or its worker was lost."""
+    cancelled_s: float = 0.0
+    """What was computed of those in vain; it is no reason to leave off."""
     saved_s: float = 0.0
     wasted_s: float = 0.0
     rests: int = 0

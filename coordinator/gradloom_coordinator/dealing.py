@@ -26,6 +26,7 @@ from gradloom_coordinator.events import TaskRef, WorkerId
 from gradloom_coordinator.forecast import Forecast
 from gradloom_coordinator.helping import Helper
 from gradloom_coordinator.limits import Limits
+from gradloom_coordinator.measures import Lost
 from gradloom_coordinator.rounds import Chunk, Round
 from gradloom_coordinator.state import ClusterState, Given, Job, Pick, Worker
 
@@ -91,7 +92,7 @@ class Dealer:
         """Nobody needs these tasks any more."""
         commands: list[Command] = []
         for ref, holder in list(tasks.items()):
-            self.state.take_from(self.state.workers[holder], ref)
+            self.state.discard(self.state.workers[holder], ref, Lost.ROUND_OVER)
             commands.append(c.CancelTasks(holder, (ref,), "its round is over"))
         return commands
 
@@ -204,10 +205,11 @@ class Dealer:
         ref = TaskRef(job.id, job.round.number, chunk.range, chunk.order.attempt)
         seconds = job.seconds_for(worker.id, chunk.rows)
         expected_s = self.limits.lead_s if seconds is None else seconds
-        given = Given(chunk, now, chunk.rows, expected_s, pick.is_copy)
+        given = Given(chunk, now, chunk.rows, expected_s, pick.is_copy, pick.reason)
         worker.take(ref, given)
         job.round.in_hand[ref] = worker.id
         job.charged_s += expected_s / job.share_weight
+        self.state.measures.assignments.add(job.policy, worker.id)
         job.starved = False
         if pick.is_copy:
             job.round.copies_in_hand += 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from gradloom.errors import InvalidInput
+from gradloom_coordinator.events import ExcludeRequested
 from gradloom_coordinator.locks import lock_file
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.store import Store, store_url
@@ -18,19 +19,21 @@ class Durable:
     """What a running coordinator holds on to."""
 
     lock: IO[bytes]
-    store: Store
+    store: Store | None = None
+    """None where nothing is kept."""
     writer: Writer | None = None
 
     async def close(self) -> None:
         """Write what is queued, and let go of everything."""
         if self.writer is not None:
             await self.writer.close(LAST_WRITES_S)
-        await asyncio.to_thread(self.store.close)
+        if self.store is not None:
+            await asyncio.to_thread(self.store.close)
         self.lock.close()
 
 
 async def go_on_where_it_ended(coordinator: Coordinator) -> Durable:
-    """Open the coordinator's database, and hand it the jobs that are there.
+    """Open the coordinator's database, and hand it the jobs that are there; neither if nothing is to be kept.
 
     Raises InvalidInput for a folder or a database that can't be used, Conflict if another coordinator uses them.
     """
@@ -40,14 +43,18 @@ async def go_on_where_it_ended(coordinator: Coordinator) -> Durable:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput("data_dir", f"{settings.data_dir} can't be made: {error.strerror}") from None
-    lock = lock_file(settings.data_dir / "coordinator.lock", str(settings.data_dir))
-    durable = Durable(lock, Store(url))
+    durable = Durable(lock_file(settings.data_dir / "coordinator.lock", str(settings.data_dir)))
+    if not settings.durable:
+        return durable
+    store = durable.store = Store(url)
     try:
-        starts = await asyncio.to_thread(durable.store.open)
-        stored = await asyncio.to_thread(durable.store.load)
-        durable.writer = Writer(durable.store, coordinator.jobs.on_health, coordinator.metrics.store_wrote)
+        starts = await asyncio.to_thread(store.open)
+        stored = await asyncio.to_thread(store.load)
+        durable.writer = Writer(store, coordinator.jobs.on_health, coordinator.metrics.store_wrote)
         coordinator.metrics.started_again(starts - 1)
         coordinator.jobs.keep_with(durable.writer, starts)
+        for worker, reason in (await asyncio.to_thread(store.load_excluded)).items():
+            coordinator.dispatch(ExcludeRequested(worker, reason))
         coordinator.jobs.go_on(stored)
     except BaseException:
         await durable.close()

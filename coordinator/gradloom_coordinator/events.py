@@ -159,6 +159,14 @@ class JobFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class JobServes:
+    """The last round of training is merged and the model is stored; workers are to answer queries from here on."""
+
+    job: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobBroken:
     """The job can't go on for a reason outside scheduling: bad data, a diverged update."""
 
@@ -229,6 +237,22 @@ class TaskFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ExcludeRequested:
+    """A person wants a worker of this name to get no work, whether it is here or not."""
+
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadmitRequested:
+    """A person wants a worker that is excluded to get work again."""
+
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stalled:
     """The coordinator itself stood still: nobody could be heard for so long, and nobody is to blame for it."""
 
@@ -244,6 +268,8 @@ Event = (
     WorkerJoined
     | WorkerResumed
     | DrainRequested
+    | ExcludeRequested
+    | ReadmitRequested
     | WorkerDraining
     | TasksGivenUp
     | WorkerLeft
@@ -253,6 +279,7 @@ Event = (
     | JobPlanned
     | RoundReady
     | JobFinished
+    | JobServes
     | JobBroken
     | JobForgotten
     | CancelRequested

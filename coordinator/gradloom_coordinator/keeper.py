@@ -61,6 +61,7 @@ class CheckpointKeeper:
         self.keeping: Keeping = Forgetful()
         self._uri = settings.checkpoint_uri or str(settings.data_dir / "checkpoints")
         self._checkpoints = Checkpoints(self._uri)
+        self._durable = settings.durable
         self._every_s, self._every_rounds = settings.checkpoint_every_s, settings.checkpoint_every_rounds
         self._metrics = metrics
         self._on_trouble = on_trouble
@@ -102,7 +103,7 @@ class CheckpointKeeper:
         """
         for kept in list(run.checkpoints):
             try:
-                if (checkpoint := await self._read(run, kept)) is not None:
+                if (checkpoint := await self.read(run, kept)) is not None:
                     return checkpoint, kept
             except CheckpointUnusable as error:
                 self.refuse(run, kept, str(error))
@@ -110,8 +111,8 @@ class CheckpointKeeper:
                 self._on_trouble(run, "")
         return None
 
-    async def _read(self, run: JobRun, kept: CheckpointKept) -> Checkpoint | None:
-        """Read it, however often it takes; None if the job has ended meanwhile."""
+    async def read(self, run: JobRun, kept: CheckpointKept) -> Checkpoint | None:
+        """Read it, however often it takes; None if the job has ended meanwhile. Raises CheckpointUnusable."""
         pause, said = FIRST_PAUSE_S, ""
         while not run.state.final:
             try:
@@ -137,6 +138,15 @@ class CheckpointKeeper:
         run.checkpoints.remove(kept)
         self.keeping.put(CheckpointDropped(run.job_id, kept.round))
 
+    def forget_after(self, run: JobRun, round_: int) -> None:
+        """The job was set back: what was kept of later rounds, or is being written, is not to be gone on from."""
+        run.rollbacks += 1
+        later = [kept for kept in run.checkpoints if kept.round > round_]
+        run.checkpoints = [kept for kept in run.checkpoints if kept.round <= round_]
+        self.keeping.put(*(CheckpointDropped(run.job_id, kept.round) for kept in later), soon=True)
+        if (last := self._upkeep.get(run.job_id)) is not None:
+            last.round = round_
+
     def stop(self, run: JobRun) -> None:
         """The job has ended: it needs no more checkpoints."""
         if last := self._upkeep.get(run.job_id):
@@ -154,16 +164,11 @@ class CheckpointKeeper:
         self.keeping.put(*(CheckpointDropped(run.job_id, kept.round) for kept in run.checkpoints))
         run.checkpoints.clear()
 
-    def observe(self, runs: list[JobRun]) -> None:
-        """Say how old the newest checkpoint of each running job is."""
-        now = time.time()
-        for run in runs:
-            if run.checkpoints and not run.state.final:
-                self._metrics.checkpoint_is_old(run.job_id, now - run.checkpoints[0].created_at)
-
     # ---- one checkpoint
 
     def _take(self, run: JobRun) -> None:
+        if not self._durable:
+            return
         last, checkpoint = self._upkeep.get(run.job_id), run.checkpoint()
         if checkpoint is None or (last is not None and not last.writing.done()):
             return
@@ -173,7 +178,7 @@ class CheckpointKeeper:
 
     async def _keep(self, run: JobRun, checkpoint: Checkpoint) -> None:
         """Write it, or a newer one, however often it takes."""
-        pause = FIRST_PAUSE_S
+        pause, rollbacks = FIRST_PAUSE_S, run.rollbacks
         while True:
             start = self._clock()
             try:
@@ -185,7 +190,8 @@ class CheckpointKeeper:
                 pause, checkpoint = min(2 * pause, MAX_PAUSE_S), run.checkpoint() or checkpoint
             else:
                 self._metrics.checkpoint_written(self._clock() - start, place.byte_length)
-                self._kept(run, checkpoint, place)
+                if run.rollbacks == rollbacks:
+                    self._kept(run, checkpoint, place)
                 self._on_trouble(run, "")
                 return
 

@@ -7,11 +7,12 @@ streams of workers here, and nothing is decided but when a job must stand still 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 from gradloom.algorithms import build
 from gradloom.data.manifest import Manifest
@@ -21,16 +22,18 @@ from gradloom.errors import GradloomError, Unavailable
 from gradloom.jobs import JobHappening, JobState, JobView, Note, RoundCompleted, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec
-from gradloom.synchrony import parse_synchrony
+from gradloom.steps import Step
 from gradloom_coordinator import changes as ch
 from gradloom_coordinator import events as e
+from gradloom_coordinator.checkpoints import CheckpointUnusable
 from gradloom_coordinator.keeper import CheckpointKeeper
 from gradloom_coordinator.metrics import CoordinatorMetrics
-from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.restoring import restored_run
 from gradloom_coordinator.runs import Hold, JobRun
-from gradloom_coordinator.steering import Alteration, altered, changed
+from gradloom_coordinator.serving import Serving
+from gradloom_coordinator.steering import altered, changed, scheduled
+from gradloom_coordinator.submitting import submitted
 from gradloom_coordinator.training import Training
 from gradloom_coordinator.wording import plain
 from gradloom_coordinator.writer import Forgetful, Keeping
@@ -62,10 +65,12 @@ class Lifecycle:
         self._dispatch = dispatch
         self._break = break_
         self._clock = clock
+        self._began = clock()
         self._keeping: Keeping = Forgetful()
         self._keeper = CheckpointKeeper(
-            settings, metrics, partial(self._hold, Hold.CHECKPOINTS), self.say, clock
+            settings, metrics, partial(self.hold, Hold.CHECKPOINTS), self.say, clock
         )
+        self.serving = Serving(dispatch, self._next_round)
         self._transfer_ids = count(1)
         self._first_round = 0
         self._scheduled: set[str] = set()
@@ -97,8 +102,8 @@ class Lifecycle:
             if not run.restored:
                 self.say(run, "the coordinator came back")
             self._submit(run)
-            if job.state is JobState.PAUSED:
-                self._dispatch(e.PauseRequested(run.job_id, job.reason))
+            if run.held_because:
+                self._dispatch(e.PauseRequested(run.job_id, run.held_because))
 
     async def acknowledge(self) -> None:
         """Wait until all that was done so far is durable. Raises Unavailable, or GradloomError if some of it is not."""
@@ -110,21 +115,17 @@ class Lifecycle:
     def on_health(self, trouble: str) -> None:
         """The database is away, for this reason; or back, if it is empty."""
         for run in list(self._records.runs.values()):
-            self._hold(Hold.DATABASE, run, trouble)
+            self.hold(Hold.DATABASE, run, trouble)
 
     async def take_last_checkpoints(self, limit_s: float) -> None:
         """So that nothing is computed twice when the coordinator comes back."""
         await self._keeper.take_last(list(self._records.runs.values()), limit_s)
 
-    def observe(self) -> None:
-        """Set the gauges that only time changes."""
-        self._keeper.observe(list(self._records.runs.values()))
-
     # ---- people
 
     def add(self, spec: JobSpec, client_token: str) -> JobRun:
         """Queue a job. Raises Unavailable while it can't be kept."""
-        self._refuse_if_not_kept()
+        self.refuse_if_not_kept()
         run = self._records.new(spec, client_token, time.time())
         run.round = self._first_round
         self._keeping.put(ch.JobAdded(run.job_id, spec, client_token, run.created_at))
@@ -133,30 +134,30 @@ class Lifecycle:
             self._keeping.put(ch.JobsForgotten(forgotten))
         for job_id in forgotten:
             self._metrics.forget_job(job_id)
+            self.serving.forget(job_id)
             if job_id in self._scheduled:
                 self._scheduled.remove(job_id)
                 self._dispatch(e.JobForgotten(job_id))
+            if not self._settings.durable:  # nobody will look for it after a restart
+                self._model_path(job_id).unlink(missing_ok=True)
         self._submit(run)
         return run
 
-    def steer(self, run: JobRun, changes: Sequence[Alteration], who: str) -> None:
-        """Change how a live job is scheduled, and tell everybody. Raises Unavailable while that can't be kept."""
-        self._refuse_if_not_kept()
-        now, round_ = time.time(), run.next_update
-        steered = [ch.Steered(run.job_id, round_, who, now, one.field, one.old, one.new) for one in changes]
-        self._keeping.put(*steered, soon=True)
-        run.change(altered(run.spec, changes))
-        self._dispatch(changed(run.job_id, run.spec, changes))
-        for one in changes:
-            self.say(run, str(one))
+    def _model_path(self, job_id: str) -> Path:
+        return self._settings.data_dir / "models" / f"{job_id}.safetensors"
 
-    def _refuse_if_not_kept(self) -> None:
+    def keep(self, *changes: ch.Change) -> None:
+        """Write something down at once."""
+        self._keeping.put(*changes, soon=True)
+
+    def refuse_if_not_kept(self) -> None:
+        """Raise Unavailable while nothing can be written down."""
         if self._keeping.trouble:
             raise Unavailable(self._keeping.trouble)
 
     def _submit(self, run: JobRun) -> None:
         self._scheduled.add(run.job_id)
-        self._dispatch(_submitted(run))
+        self._dispatch(submitted(run))
 
     def say(self, run: JobRun, text: str) -> None:
         """Tell everybody something in words."""
@@ -184,7 +185,8 @@ class Lifecycle:
             return
         if run.manifest is None:
             self._keeping.put(ch.JobPlaced(run.job_id, manifest, time.time()))
-        algorithm, spec = build(run.spec.algorithm, run.spec.settings), run.spec
+        spec = run.in_force
+        algorithm = build(spec.algorithm, spec.settings)
         split = Split(spec.seed, algorithm.needs.validation_fraction, spec.test_fraction)
         run.training, run.manifest = Training(algorithm, manifest, split), None
         run.rows, run.n_shards = manifest.rows, len(manifest.shards)
@@ -235,12 +237,53 @@ class Lifecycle:
         if run.state.final:
             return
         self.say(run, f"the coordinator came back; {where}")
+        self._metrics.went_on(self._clock() - self._began)
         self._go_to_next(run)
 
     def _next_round(self, run: JobRun) -> None:
+        """Of training, or of answers to queries."""
         assert run.training is not None
+        self._change_what_is_due(run)
         run.prepare_round(next(self._transfer_ids), self._clock())
         self._dispatch(e.RoundReady(run.job_id, run.round, run.training.step))
+
+    def _change_what_is_due(self, run: JobRun) -> None:
+        if not (due := run.due_changes()):
+            return
+        changes = scheduled(run.in_force, due)
+        run.change(altered(run.in_force, changes))
+        self._dispatch(changed(run.job_id, run.in_force, changes))
+        for one in changes:
+            self.say(run, f"{one.field}: {one.old} -> {one.new}, as it was to be from this round on")
+
+    def prepare_again(self, run: JobRun) -> None:
+        """The round that a job waits with has to follow what has changed since."""
+        if run.waits:
+            run.prepare_again(next(self._transfer_ids))
+
+    def roll_back(self, run: JobRun, kept: ch.CheckpointKept) -> None:
+        """Set a job back to a checkpoint: now if it waits, else when its open round is over."""
+        run.rollback_to = kept
+        if run.waits:
+            self._in_background(run.job_id, self._set_back(run, kept))
+
+    async def _set_back(self, run: JobRun, kept: ch.CheckpointKept) -> None:
+        try:
+            checkpoint = await self._keeper.read(run, kept)
+        except CheckpointUnusable as error:
+            checkpoint = None
+            self._keeper.refuse(run, kept, str(error))
+        if run.state.final or run.training is None or run.rollback_to is not kept:
+            return
+        run.rollback_to = None
+        if checkpoint is not None:
+            run.go_on_from(checkpoint)
+            self._keeper.forget_after(run, kept.round)
+            self.say(run, f"it is set back to round {run.iterations}")
+        if run.waits:
+            self.prepare_again(run)
+        else:
+            self._go_to_next(run)
 
     def close_round(self, run: JobRun, workers: int) -> None:
         """Every shard is counted: update, and go on."""
@@ -258,8 +301,25 @@ class Lifecycle:
         if completed is not None:
             self._note(run, completed)
             self._metrics.round_done(run.job_id, completed)
+            if told := run.end_of_traffic(completed.seconds):
+                self.say(run, told)
+            self._count_step(run)
+        if run.rollback_to is not None:
+            self._in_background(run.job_id, self._set_back(run, run.rollback_to))
+            return
+        if run.training.step is Step.QUERY:
+            self.serving.round_over(run)
+            return
         self._keeper.after_round(run)
         self._go_to_next(run)
+
+    def _count_step(self, run: JobRun) -> None:
+        if run.steps_left is None:
+            return
+        run.steps_left -= 1
+        if not run.steps_left:
+            run.steps_left = None
+            self.hold(Hold.PERSON, run, run.paused_after_steps)
 
     def _go_to_next(self, run: JobRun) -> None:
         assert run.training is not None
@@ -272,7 +332,11 @@ class Lifecycle:
 
     async def _store_model(self, run: JobRun, training: Training) -> None:
         assert training.model is not None
-        path, pause = self._settings.data_dir / "models" / f"{run.job_id}.safetensors", FIRST_PAUSE_S
+        if training.serves:
+            training.model = replace(
+                training.model, metadata={**training.model.metadata, "job_id": run.job_id}
+            )
+        path, pause = self._model_path(run.job_id), FIRST_PAUSE_S
         while not run.state.final:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -288,7 +352,11 @@ class Lifecycle:
         run.scores = {f"test_{name}": value for name, value in training.scores.items()}
         run.parameters_sha256 = training.model.parameters_sha256
         run.model_path = path
-        self._dispatch(e.JobFinished(run.job_id, training.ended_because))
+        if training.serves:
+            self.serving.begin(run)
+            self._keeper.after_round(run)
+        else:
+            self._dispatch(e.JobFinished(run.job_id, training.ended_because))
 
     def announce_state(self, run: JobRun, state: JobState, reason: str) -> None:
         """The job took a step; its numbers are as they stand."""
@@ -298,10 +366,13 @@ class Lifecycle:
             self._end(run, state, reason)
             return
         run.state, run.reason = state, reason
+        if state is JobState.SERVING:
+            run.settled.set()
+            self.serving.serves(run)
         if not (state is JobState.PAUSED and run.holds):  # what held it is no matter after a restart
             self._keeping.put(ch.JobStepped(run.job_id, state, reason))
         if state is JobState.RUNNING:
-            self._metrics.job_started(run.job_id)
+            run.round_opened = self._clock()  # a round that waited begins now
         self._note(run, StateChanged(state, reason))
 
     def _end(self, run: JobRun, state: JobState, reason: str) -> None:
@@ -309,6 +380,8 @@ class Lifecycle:
         run.ended = self._clock()
         going_on = run.view(run.ended)
         run.state, run.reason = state, reason
+        run.settled.set()
+        self.serving.end(run)
         ended = run.view(run.ended)
         self._ending[run.job_id] = ended
         run.ending = replace(going_on, reason=f"it is {state}, which is not durable yet ({reason})")
@@ -341,8 +414,11 @@ class Lifecycle:
 
     # ---- standing still
 
-    def _hold(self, hold: Hold, run: JobRun, trouble: str) -> None:
-        """Have a job stand still because of a trouble; or let it go on, if there is none any more."""
+    def hold(self, hold: Hold, run: JobRun, trouble: str, resumed: str = "") -> None:
+        """Have a job stand still because of a trouble; or let it go on, if there is none any more.
+
+        ``resumed``: what is said of it then.
+        """
         before = run.held_because
         if trouble:
             run.holds[hold] = trouble
@@ -352,7 +428,8 @@ class Lifecycle:
         if run.state.final or why == before:
             return
         if not why:
-            self._dispatch(e.ResumeRequested(run.job_id, f"the {hold} can be written to again"))
+            why = resumed or f"the {hold} can be written to again"
+            self._dispatch(e.ResumeRequested(run.job_id, why))
         elif not before:
             self._dispatch(e.PauseRequested(run.job_id, why))
         elif run.state is JobState.PAUSED:
@@ -369,16 +446,3 @@ class Lifecycle:
         task = asyncio.create_task(guarded())
         self._background.add(task)  # the event loop itself keeps only a weak reference
         task.add_done_callback(self._background.discard)
-
-
-def _submitted(run: JobRun) -> e.JobSubmitted:
-    spec = run.spec
-    return e.JobSubmitted(
-        run.job_id,
-        policy_named(spec.placement),
-        algorithm=spec.algorithm,
-        share_weight=spec.share_weight,
-        required_labels=spec.required_labels,
-        speculation=spec.speculation == "on",
-        synchrony=parse_synchrony(spec.synchrony),
-    )

@@ -5,7 +5,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gradloom.steps import Step
 from gradloom.streams import FrameOutbox, Outbox
 from gradloom.v1 import worker_pb2
 from gradloom.wire.frames import refusal_frame
@@ -21,15 +20,20 @@ class Incoming:
     partial: worker_pb2.Partial
     upload: Upload | None = None
     """None until the scheduler has said that it is wanted."""
+    accepted_at: float = 0.0
+    """Monotonic; when the first credit was given."""
 
 
 @dataclass(slots=True)
 class Given:
     """What a worker has been given for one job."""
 
-    step: Step | None = None
+    setup: bytes | None = None
+    """The message itself: another one is another object."""
     shards: set[int] = field(default_factory=set)
     broadcast_round: int = 0
+    answered_round: int = 0
+    """The newest round of which it has answered a task: so its message has arrived."""
 
 
 @dataclass(slots=True)

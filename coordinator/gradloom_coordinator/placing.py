@@ -12,6 +12,8 @@ from gradloom_coordinator.state import ClusterState, Job, Worker
 RECUT = 1.5
 """Chunks are cut anew when a row takes so many times as long, or as short, as they were cut for."""
 
+FASTER = "others are faster now"
+
 
 @dataclass(slots=True)
 class Placer:
@@ -67,7 +69,7 @@ class Placer:
         placement = self._choose(job, self.takers(job))
         if placement.shards == job.placement.shards or not self._pays(job, job.placement, placement):
             return []
-        return self._adopt(job, placement, "others are faster now")
+        return self._adopt(job, placement, FASTER)
 
     def _choose(self, job: Job, takers: list[Worker]) -> Placement:
         had = job.placement.shards if job.placement is not None else {}
@@ -110,7 +112,9 @@ class Placer:
         for name in job.shares.keys() | placement.shards.keys():
             part = placement.shards.get(name, ())
             job.share(name).shards = len(part)
-            job.counts.moved_shards += sum(owner.get(i, name) != name for i in part)
+            moved = sum(owner.get(i, name) != name for i in part)
+            job.counts.moved_shards += moved
+            self.state.measures.rebalanced.add(job.id, _cause(why), by=moved)
         plan = Plan(placement, job.policy, {}, ring(list(placement.shards)), 0.0, job.round.number)
         job.plan = self._cut(job, plan)
         text = f"placed: {placement.reason}" + (f"; {why}" if why else "")
@@ -151,3 +155,12 @@ class Placer:
         lacking = sum(job.algorithm in worker.lacks for worker in self.state.workers.values())
         why = f"; {lacking} worker(s) have no algorithm {job.algorithm!r} installed" if lacking else ""
         return [AnnounceNote(job.id, f"waiting: there is no worker{which} that takes work{why}")]
+
+
+def _cause(why: str) -> str:
+    """Why shards are placed anew, in one of few words."""
+    if why == FASTER:
+        return "speed"
+    if why.startswith("the policy"):
+        return "policy"
+    return "worker_came" if why.endswith((" joined", " back", " again", " back in")) else "worker_went"

@@ -13,7 +13,8 @@ from gradloom_coordinator import events as e
 from gradloom_coordinator.commands import Command
 from gradloom_coordinator.events import JobId, TaskRef, WorkerId
 from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.retries import LOST_WORKER, Failure, judge
+from gradloom_coordinator.measures import Came, Lost
+from gradloom_coordinator.retries import LOST_WORKER, Failure, Verdict, judge
 from gradloom_coordinator.rounds import Chunk
 from gradloom_coordinator.state import ClusterState, Given, Job, Worker
 from gradloom_coordinator.trust import Trust
@@ -48,6 +49,9 @@ class Roster:
         )
         self.state.workers[event.worker] = worker
         self.state.hosts[worker.host] += 1
+        self._came(worker, Came.JOINED)
+        if self.state.departed.pop(worker.id, None) is not None:
+            self._came(worker, Came.RESTARTED)
         self.replan_all(f"{event.worker} joined")
         notes = self._tell_all(f"worker {event.worker} joined")
         return notes + self._back_to_work(worker, now)
@@ -58,6 +62,8 @@ class Roster:
         if worker is None or worker.state is not WorkerState.AWAY:
             return []
         worker.heard_at, worker.answered_at = now, now
+        self._came(worker, Came.RESUMED)
+        self.state.measures.recovery.observe(now - worker.away_since, "stream")
         if worker.blamed is not None:
             worker.blamed.died -= {(worker.id, worker.joined_at)}
             worker.blamed = None
@@ -104,7 +110,10 @@ class Roster:
         return self.state.trust.setdefault(name, Trust())
 
     def _back_to_work(self, worker: Worker, now: float) -> list[Command]:
-        """Whoever is excluded stays so, whatever session it comes with, and needs a probe to be let back in."""
+        """Whoever is excluded stays so, whatever session it comes with, and needs a probe or a person to be let in."""
+        if worker.trust.barred:
+            worker.step(WorkerState.EXCLUDED, worker.trust.barred)
+            return []
         if not worker.trust.excluded_until:
             return []
         worker.step(WorkerState.EXCLUDED, "failed too often")
@@ -122,6 +131,7 @@ class Roster:
     def suspect(self, worker: Worker) -> None:
         """It was not heard for a while: nothing new for it, and what it was not given yet is for others."""
         worker.step(WorkerState.SUSPECT, "no sign of life")
+        self._came(worker, Came.SUSPECTED)
         self._put_aside(worker, "is not heard")
 
     def drain(self, event: e.WorkerDraining) -> list[Command]:
@@ -130,6 +140,7 @@ class Roster:
         if worker is None or worker.state in (WorkerState.AWAY, WorkerState.DRAINING):
             return []
         worker.step(WorkerState.DRAINING, event.reason)
+        self._came(worker, Came.DRAINED)
         self._put_aside(worker, "drains")
         return self._tell_all(f"worker {worker.id} drains: {event.reason}")
 
@@ -140,6 +151,8 @@ class Roster:
             return []
         commands = self._tell_all(f"worker {worker_id} broke off: {detail}")
         commands += self._take_all(worker, RetryReason.STREAM_RESET, detail, now, died=True)
+        self._came(worker, Came.BROKE_OFF)
+        self.state.measures.detection.observe(now - worker.heard_at)
         worker.step(WorkerState.AWAY, detail)
         worker.away_since = now
         self._put_aside(worker, "broke off")
@@ -154,7 +167,7 @@ class Roster:
             return []
         commands = self._tell_all(f"worker {worker_id} is gone: {detail}")
         commands += self._take_all(worker, reason, detail, now, died=died)
-        self._forget(worker)
+        self._forget(worker, reason if died else None)
         return commands
 
     def look_after_time(self, now: float) -> list[Command]:
@@ -165,10 +178,10 @@ class Roster:
             match worker.state:
                 case WorkerState.AWAY:
                     if now >= worker.away_since + self.limits.resume_grace_s:
-                        self._forget(worker)
+                        self._forget(worker, None)
                         commands.append(c.ForgetWorker(worker.id))
                     continue
-                case WorkerState.EXCLUDED:
+                case WorkerState.EXCLUDED if not worker.trust.barred:
                     if now >= worker.trust.excluded_until or nobody_works:
                         self._probe(worker)
             commands += self._look_after(worker, now)
@@ -192,9 +205,15 @@ class Roster:
         return f"shards {next(iter(worker.tasks)).range} took more than {self.limits.task_timeout_s:g} s"
 
     def _give_up(self, worker: Worker, reason: RetryReason, detail: str, now: float) -> list[Command]:
+        since = worker.computes_since if reason is RetryReason.DEADLINE else worker.heard_at
+        self.state.measures.detection.observe(now - since)
         return [c.EndSession(worker.id, detail), *self.lose(worker.id, reason, detail, now, died=True)]
 
-    def _forget(self, worker: Worker) -> None:
+    def _forget(self, worker: Worker, lost_by: RetryReason | None) -> None:
+        """``lost_by``: why it was given up; None = it left, or has not come back since its stream broke."""
+        lost_by = RetryReason.STREAM_RESET if worker.state is WorkerState.AWAY else lost_by
+        self._came(worker, Came.LEFT if lost_by is None else Came.LOST, lost_by or "")
+        self.state.departed[worker.id] = self.state.now, lost_by is not None
         self._put_aside(worker, "is gone")
         del self.state.workers[worker.id]
         self.state.hosts[worker.host] -= 1
@@ -202,6 +221,9 @@ class Roster:
             del self.state.hosts[worker.host]
         for job in self.state.jobs.values():
             job.forget_holder(worker.id)
+
+    def _came(self, worker: Worker, event: Came, reason: str = "") -> None:
+        self.state.measures.happened(worker.id, event, self.state.now, reason)
 
     def _put_aside(self, worker: Worker, why: str) -> None:
         """It is given nothing for now."""
@@ -243,9 +265,12 @@ class Roster:
         """A task came to nothing: its chunk waits for another try, or its job ends when there have been enough."""
         job = self.state.jobs[task.job]
         assert job.round is not None
-        chunk = self.state.take_from(worker, task).chunk
+        chunk = self.state.discard(worker, task, reason).chunk
+        if chunk.lost_at is None and reason in LOST_WORKER:
+            chunk.lost_at = now
         failure = Failure(task, job.rows_in(task.range), worker.id, worker.joined_at, reason, detail, died)
         verdict = judge(self.limits, chunk, failure)
+        self._count_failure(job, chunk, failure, verdict, now)
         if verdict.job_fails_because:
             return self.fail_job(job.id, verdict.job_fails_because)
         job.retries += 1
@@ -258,6 +283,18 @@ class Roster:
             return [retry]
         job.round.hold_back(chunk, now + verdict.backoff_s)
         return [retry, c.WakeAt(now + verdict.backoff_s)]
+
+    def _count_failure(self, job: Job, chunk: Chunk, failure: Failure, verdict: Verdict, now: float) -> None:
+        measures, left = self.state.measures, self.limits.max_attempts - chunk.failures
+        if verdict.job_fails_because:
+            measures.quarantined.add(failure.reason)
+        else:
+            measures.retries.add(job.id, failure.worker, failure.reason)
+        if verdict.backoff_s:
+            measures.backoff.observe(verdict.backoff_s)
+        if failure.reason is RetryReason.NONFINITE:
+            measures.nonfinite.add(job.id)
+        job.counts.fewest_tries_left = min(left, self.limits.max_deaths - len(chunk.died)), now
 
     def failed(self, worker: Worker, job: Job, chunk: Chunk, now: float) -> list[Command]:
         """A task failed on a worker: exclude it if that was once too often and others do better.
@@ -285,17 +322,49 @@ class Roster:
         commands = [*self._tell_all(text), c.WakeAt(now + seconds)]
         if worker.state not in (WorkerState.IDLE, WorkerState.BUSY, WorkerState.SUSPECT, WorkerState.PROBING):
             return commands
+        return commands + self._shut_out(worker, f"failed too often: no work for {seconds:.0f} s")
+
+    def _shut_out(self, worker: Worker, reason: str) -> list[Command]:
+        """Whatever it has in hand is for others."""
         unfinished = tuple(worker.tasks)
         for task in unfinished:
-            given = self.state.take_from(worker, task)
+            given = self.state.discard(worker, task, Lost.EXCLUDED)
             job = self.state.jobs[task.job]
             if job.round is not None and not given.chunk.holders:
                 job.round.orphans.append(given.chunk)
-        worker.step(WorkerState.EXCLUDED, f"failed too often: no work for {seconds:.0f} s")
+        worker.step(WorkerState.EXCLUDED, reason)
+        self._came(worker, Came.EXCLUDED)
         self._put_aside(worker, "is excluded")
-        if unfinished:
-            commands.append(c.CancelTasks(worker.id, unfinished, "the worker is excluded"))
-        return commands
+        if not unfinished:
+            return []
+        return [c.CancelTasks(worker.id, unfinished, "the worker is excluded")]
+
+    def bar(self, event: e.ExcludeRequested) -> list[Command]:
+        """A person excludes a worker of this name, until a person lets it in again."""
+        self._trust(event.worker).barred = event.reason
+        worker = self.state.workers.get(event.worker)
+        if worker is None or worker.state in (WorkerState.AWAY, WorkerState.DRAINING):
+            return []
+        if worker.state is WorkerState.EXCLUDED:
+            worker.reason = event.reason
+            return []
+        commands = self._tell_all(f"worker {worker.id} is excluded: {event.reason}")
+        return commands + self._shut_out(worker, event.reason)
+
+    def readmit(self, event: e.ReadmitRequested, now: float) -> list[Command]:
+        """A person lets a worker in that is excluded, whoever excluded it."""
+        trust = self._trust(event.worker)
+        trust.barred = ""
+        trust.excluded_until, trust.failures_in_a_row, trust.exclusions = 0.0, 0, 0
+        worker = self.state.workers.get(event.worker)
+        if worker is None or worker.state is not WorkerState.EXCLUDED:
+            return []
+        worker.step(WorkerState.IDLE)
+        if now - worker.heard_at > self.limits.suspect_after_s:
+            self.suspect(worker)
+        self._came(worker, Came.READMITTED)
+        self.replan_all(f"{worker.id} is let back in")
+        return self._tell_all(f"worker {worker.id} is let back in: {event.reason}")
 
     def succeeded(self, worker: Worker) -> list[Command]:
         """An answer was counted; a probe that succeeds lets the worker back in."""
@@ -303,6 +372,7 @@ class Roster:
         if worker.state is not WorkerState.PROBING:
             return []
         worker.trust.readmitted()
+        self._came(worker, Came.READMITTED)
         worker.step(WorkerState.BUSY if worker.tasks else WorkerState.IDLE)
         self.replan_all(f"{worker.id} is let back in")
         return self._tell_all(f"worker {worker.id} is let back in: its probe succeeded")
@@ -311,5 +381,5 @@ class Roster:
         return [
             c.AnnounceNote(job.id, text)
             for job in self.state.jobs.values()
-            if job.state in (JobState.RUNNING, JobState.PAUSED)
+            if job.works or job.state is JobState.PAUSED
         ]

@@ -45,6 +45,8 @@ class Chunk:
     """Workers on which it has failed: others are asked first."""
     died: frozenset[tuple[WorkerId, float]] = frozenset()
     """Sessions, by worker and time of joining, that were lost while they computed it."""
+    lost_at: float | None = None
+    """When it was first lost with a worker; None = it was not."""
 
     @property
     def range(self) -> Range:
@@ -69,7 +71,11 @@ class Tally:
     encode_s: float = 0.0
     transit_s: float = 0.0
     """On the way there and back."""
-    last_answer_at: float = 0.0
+    last_answer_at: float | None = None
+    """None = none of its answers counted."""
+    outrun_rows: int = 0
+    """Of what it had begun when others were faster with it."""
+    outrun_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -1,28 +1,33 @@
 """One job as the edge holds it: its record for people, and its arrays while it runs."""
 
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from gradloom.algorithms.algorithm import Progress
+from gradloom.algorithms import build
+from gradloom.algorithms.algorithm import Algorithm, Progress
+from gradloom.codecs import NONE
 from gradloom.data.manifest import Manifest
-from gradloom.jobs import JobState, JobView, RoundCompleted, WorkerShare
-from gradloom.specs import JobSpec
+from gradloom.jobs import JobState, JobView, RoundCompleted, SteeringRecord, WorkerShare
+from gradloom.specs import JobSpec, ScheduledChange
 from gradloom.steps import Step
-from gradloom.streams import Transfer
 from gradloom.synchrony import parse_synchrony
 from gradloom.v1 import worker_pb2
-from gradloom.wire.bundles import bundle_of, encode
 from gradloom.wire.data import preparation_to_proto, source_to_proto, split_to_proto
-from gradloom.wire.frames import INITIAL_CREDIT, SharedFrames
 from gradloom.wire.steps import step_to_proto
-from gradloom_coordinator.changes import CheckpointKept
+from gradloom_coordinator.broadcasts import Broadcast, broadcast_of
+from gradloom_coordinator.changes import CheckpointKept, Steered
 from gradloom_coordinator.checkpoints import Checkpoint
 from gradloom_coordinator.collector import Collector
+from gradloom_coordinator.downlink import Outgoing
 from gradloom_coordinator.events import JobId
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.state import Job
-from gradloom_coordinator.steering import etag_of
+from gradloom_coordinator.steering import Alteration, altered, as_alteration, etag_of
+from gradloom_coordinator.traffic import Traffic
 from gradloom_coordinator.training import Training
 
 HEAVY_BYTES = 256 * 1024
@@ -34,26 +39,7 @@ class Hold(StrEnum):
 
     DATABASE = "database"
     CHECKPOINTS = "checkpoints"
-
-
-@dataclass(frozen=True, slots=True)
-class Broadcast:
-    """A round's message, serialized once for all workers."""
-
-    round: int
-    compute: bytes
-    """A CoordinatorMessage whose Compute holds the bundle; a worker's own tasks are appended to it, since
-    protobuf merges the fields of concatenated messages."""
-    frames: SharedFrames | None
-    """None where the bundle rides inline."""
-    byte_length: int
-
-    def transfer(self, job: JobId) -> Transfer | None:
-        """The frames for one worker, if there are any; the frames themselves are shared."""
-        if self.frames is None:
-            return None
-        frames = self.frames
-        return Transfer(job, frames.transfer_id, frames.receiver(), len(frames), INITIAL_CREDIT)
+    PERSON = "person"
 
 
 @dataclass(slots=True)
@@ -61,8 +47,8 @@ class JobRun:
     """One job, from its submission to long after its end."""
 
     job_id: JobId
-    spec: JobSpec
-    """As it is in force: people may have changed it."""
+    in_force: JobSpec
+    """What its rounds go by: people may have changed it."""
     journal: Journal
     created_at: float
     state: JobState = JobState.QUEUED
@@ -80,6 +66,7 @@ class JobRun:
     """None before planning and after the end."""
     broadcast: Broadcast | None = None
     collector: Collector | None = None
+    traffic: Traffic = field(default_factory=Traffic)
     round: int = 0
     """Names a round on the wire; not the same as the algorithm's own, which a restart sets back."""
     round_opened: float = 0.0
@@ -99,13 +86,38 @@ class JobRun:
     """How people see it from then on."""
     holds: dict[Hold, str] = field(default_factory=dict)
     """Why it is not to go on, by what holds it."""
+    steering: list[Steered] = field(default_factory=list)
+    """What people have changed, in order."""
+    scheduled: tuple[ScheduledChange, ...] = ()
+    """What is to change by itself, in the order of its rounds."""
+    acknowledged: tuple[ScheduledChange, ...] = ()
+    """What people have changed before a restart: it is to hold again from the same rounds on, for the same bits."""
+    steps_left: int | None = None
+    """Rounds of training until it stands still again; None = nobody counts."""
+    paused_after_steps: str = ""
+    """What is said of it then."""
+    rollback_to: CheckpointKept | None = None
+    """The checkpoint that it is set back to when its open round is over."""
+    rollbacks: int = 0
+    served: bool = False
+    """Whether it has served queries before a restart of the coordinator, and will again."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it serves or has ended."""
     submitted: JobSpec = field(init=False)
     """As it was asked for."""
     _next_update: int = 1
-    _setup: tuple[Step | None, bytes] = (None, b"")
+    _setup: tuple[Step, Algorithm[Any], str, bytes] | None = None
+    _next_algorithm: Algorithm[Any] | None = None
+    """With the settings that hold from the next round on; None = as it is."""
 
     def __post_init__(self) -> None:
-        self.submitted = self.spec
+        self.submitted = self.in_force
+        self.scheduled = self.in_force.schedule
+
+    @property
+    def spec(self) -> JobSpec:
+        """As people see it: with all that they have changed."""
+        return altered(self.in_force, map(as_alteration, self.acknowledged))
 
     @property
     def held_because(self) -> str:
@@ -114,32 +126,74 @@ class JobRun:
 
     def prepare_round(self, transfer_id: int, now: float) -> None:
         """Serialize the next round's message and make room for its sum."""
-        assert self.training is not None
         self.round += 1
         self.round_opened = now
+        self.prepare_again(transfer_id)
+
+    def prepare_again(self, transfer_id: int) -> None:
+        """The same for a round that nobody has been told of, after something has changed."""
+        assert self.training is not None
+        if self._next_algorithm is not None:
+            self.training.algorithm, self._next_algorithm = self._next_algorithm, None
+            self.traffic.forget_ahead()
         self._next_update = self.iterations + 1 + (self.training.step is not Step.PROFILE)
-        encoded = encode(self.training.message())
-        bundle = bundle_of(encoded, transfer_id)
-        compute = worker_pb2.Compute(job_id=self.job_id, round=self.round, broadcast=bundle)
-        self.broadcast = Broadcast(
-            round=self.round,
-            compute=worker_pb2.CoordinatorMessage(compute=compute).SerializeToString(),
-            frames=None if encoded.fits_inline else SharedFrames(transfer_id, encoded.buffers),
-            byte_length=encoded.byte_length,
-        )
+        compute, message = worker_pb2.Compute(job_id=self.job_id, round=self.round), self.training.message()
+        outgoing = Outgoing(message)
+        if self.training.step is Step.TRAIN:
+            algorithm, traffic = self.training.algorithm, self.traffic
+            outgoing = traffic.prepare(self.in_force, algorithm, message, self.iterations, self.round)
+            compute.earlier_are_decided = self.all_count
+            if traffic.codec != NONE or traffic.verdicts.tracks:
+                compute.uplink.codec, compute.uplink.lineage = traffic.codec, traffic.lineage
+                compute.uplink.iteration, compute.uplink.seed = self.iterations, self.in_force.seed
+        self.broadcast = broadcast_of(compute, outgoing, transfer_id)
         self._make_room()
 
     def _make_room(self) -> None:
         assert self.training is not None
         self.collector = Collector(
-            len(self.training.manifest.shards), self.training.merge, all_count=self.all_count
+            len(self.training.manifest.shards),
+            self.training.merge,
+            all_count=self.all_count,
+            framewise=not self.is_packed,
         )
+
+    def end_of_traffic(self, seconds: float) -> str | None:
+        """All partials of a round of training are counted; what to tell people."""
+        assert self.training is not None
+        return self.traffic.end_round(seconds, sparse_suits=self.training.algorithm.takes_part_sums)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether a partial of the open round may differ with the worker that computed it."""
+        assert self.training is not None
+        packed = self.traffic.codec != NONE or self.traffic.verdicts.tracks
+        return self.training.step is Step.TRAIN and packed
 
     def change(self, spec: JobSpec) -> None:
         """Go by another specification from the next round on."""
-        self.spec = spec
-        if self.state is JobState.PAUSED:  # its next round is prepared already, and waits
-            self._make_room()
+        if self.training is not None and spec.settings != self.in_force.settings:
+            self._next_algorithm = build(spec.algorithm, spec.settings)
+        self.in_force = spec
+
+    def steer(self, changes: Sequence[Alteration]) -> None:
+        """Take in what a person changes; older changes of the same fields no longer count."""
+        fields = {one.field for one in changes}
+        self.acknowledged = tuple(one for one in self.acknowledged if one.field not in fields)
+        self.change(altered(self.in_force, changes))
+
+    def due_changes(self) -> tuple[ScheduledChange, ...]:
+        """What is to change with the round that is prepared next; told only once."""
+        now = self.iterations + 1
+        due = tuple(one for one in (*self.scheduled, *self.acknowledged) if one.at_round <= now)
+        self.scheduled = tuple(one for one in self.scheduled if one.at_round > now)
+        self.acknowledged = tuple(one for one in self.acknowledged if one.at_round > now)
+        return due
+
+    @property
+    def waits(self) -> bool:
+        """Whether its next round is prepared, and nobody has been told of it yet."""
+        return self.state is JobState.PAUSED and self.broadcast is not None
 
     @property
     def next_update(self) -> int:
@@ -161,7 +215,13 @@ class JobRun:
         progress = training.advance(collector.total())
         if step is not Step.TRAIN or progress is None:
             return None
-        return self._completed(training, progress, now - self.round_opened, workers)
+        completed = self._completed(training, progress, now - self.round_opened, workers)
+        if self.traffic.downlink != NONE and training.step is Step.TRAIN:
+            message = training.message()
+            self.traffic.prepare_ahead(
+                self.in_force, training.algorithm, message, self.iterations, self.round + 1
+            )
+        return completed
 
     def _completed(
         self, training: Training, progress: Progress, seconds: float, workers: int
@@ -199,12 +259,14 @@ class JobRun:
         assert self.training.schema is not None
         # the round that the state itself is at: an update in a thread may be ahead of what people are told
         state, iterations = saved
-        return Checkpoint(iterations, self.training.schema, state, self.train_seconds, self.train_rows_done)
+        schema, traffic = self.training.schema, self.traffic.save(iterations)
+        return Checkpoint(iterations, schema, state, self.train_seconds, self.train_rows_done, traffic)
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint. Raises ValueError if it is none of this algorithm's."""
         assert self.training is not None
         self.progress = self.training.restore(checkpoint.schema, checkpoint.state)
+        self.traffic.restore(checkpoint.traffic, all_gone=not self.traffic.started)
         self.train_seconds, self.train_rows_done = checkpoint.train_seconds, checkpoint.train_rows
 
     def round_again(self) -> bytes:
@@ -213,19 +275,20 @@ class JobRun:
         return worker_pb2.CoordinatorMessage(compute=compute).SerializeToString()
 
     def setup_message(self) -> bytes:
-        """What workers need to know before the first round of the present step; serialized once a step."""
+        """What workers need to know before the first round of the present step; the same object until it changes."""
         assert self.training is not None
-        step, message = self._setup
-        if step is not self.training.step:
-            message = _serialized_setup(self.job_id, self.spec, self.training)
-            self._setup = (self.training.step, message)
-        return message
+        step, algorithm = self.training.step, self.training.algorithm
+        dtype, known = self.training.dtype, self._setup
+        if known is None or known[0] is not step or known[1] is not algorithm or known[2] != dtype:
+            message = _serialized_setup(self.job_id, self.in_force, self.training)
+            known = self._setup = (step, algorithm, dtype, message)
+        return known[3]
 
     @property
     def all_count(self) -> bool:
         """Whether every shard counts in the round that is prepared now."""
         assert self.training is not None
-        return self.training.step is not Step.TRAIN or parse_synchrony(self.spec.synchrony).exact
+        return self.training.step is not Step.TRAIN or parse_synchrony(self.in_force.synchrony).exact
 
     @property
     def heavy(self) -> bool:
@@ -241,7 +304,7 @@ class JobRun:
         self.training = None
         self.broadcast = None
         self.collector = None
-        self._setup = (None, b"")
+        self._setup = None
 
     def watch(self, job: Job, now: float, connected: frozenset[str]) -> None:
         """Copy from the scheduler what people want to see."""
@@ -284,6 +347,12 @@ class JobRun:
             parameters_sha256=self.parameters_sha256,
             workers=self.shares,
             etag=etag_of(self.spec),
+            compression=self.traffic.view(),
+            submitted=self.submitted,
+            steering=tuple(
+                SteeringRecord(one.at_round, one.who, one.at, one.field, one.old, one.new)
+                for one in self.steering
+            ),
         )
 
 
@@ -292,7 +361,8 @@ def _serialized_setup(job_id: JobId, spec: JobSpec, training: Training) -> bytes
         preparation = split_to_proto(training.split)
     else:
         assert training.schema is not None
-        preparation = preparation_to_proto(training.schema.preparation)
+        how = training.schema.preparation
+        preparation = preparation_to_proto(replace(how, dtype=training.dtype or how.dtype))
     setup = worker_pb2.Setup(
         job_id=job_id,
         step=step_to_proto(training.step),

@@ -8,13 +8,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradloom.algorithms import build
 from gradloom.errors import (
     Conflict,
     InvalidInput,
-    Outdated,
     Overloaded,
 )
 from gradloom.faults import Fault, check_fault
@@ -26,20 +28,30 @@ from gradloom.jobs import (
     WorkerState,
     WorkerView,
 )
+from gradloom.nearest.answers import Answer, Question
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec, check_spec, with_local_steps
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
 from gradloom_coordinator.alarm import Alarm
 from gradloom_coordinator.attendance import Attendance
+from gradloom_coordinator.control import Control
+from gradloom_coordinator.explaining import explain
 from gradloom_coordinator.lifecycle import Lifecycle
 from gradloom_coordinator.limits import Limits
+from gradloom_coordinator.measures import Came
+from gradloom_coordinator.meters import Reading
 from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.operating import Operating
 from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.scheduler import Scheduler
-from gradloom_coordinator.steering import alterations, check_synchrony, etag_of
+from gradloom_coordinator.standing import Look, standing
+from gradloom_coordinator.steering import check_schedule, check_synchrony
+from gradloom_coordinator.traffic import check_codecs
+from gradloom_coordinator.traffic_metrics import TrafficMetrics
+from gradloom_coordinator.uploads import Upload, Uploads
 from gradloom_coordinator.wording import sentence_of
 
 log = logging.getLogger(__name__)
@@ -47,6 +59,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 STALL_S = 1.0
 """A tick that comes so much too late says that the coordinator itself stood still."""
+UPLOADS_EVERY_S = 30.0
+"""How often uploads that nobody needs any more are removed."""
 
 
 class Coordinator:
@@ -54,7 +68,6 @@ class Coordinator:
 
     def __init__(self, settings: CoordinatorSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self.metrics = CoordinatorMetrics()
         self.records = JobRecords()
         self.runs = self.records.runs
         self._clock = clock
@@ -64,6 +77,8 @@ class Coordinator:
             task_timeout_s=settings.task_timeout_s,
         )
         self._scheduler = Scheduler(limits)
+        self.metrics = CoordinatorMetrics(self._scheduler.state.measures)
+        self.metrics.registry.register(TrafficMetrics(self.runs))
         self._inbox: deque[e.Event] = deque()
         self._dispatching = False
         self._alarm = Alarm(clock, self._tick)
@@ -72,6 +87,9 @@ class Coordinator:
         state = self._scheduler.state
         self.attendance = Attendance(settings, state, self.runs, self.metrics, self.dispatch)
         self.jobs = Lifecycle(settings, self.metrics, self.records, self.dispatch, self._break, clock)
+        self.control = Control(self.jobs, self.records, self.dispatch, self.view)
+        self.operating = Operating(self.jobs, state, self.dispatch)
+        self._uploads = Uploads(settings, clock)
 
     # ---- time and order
 
@@ -86,7 +104,10 @@ class Coordinator:
         self._dispatching = True
         try:
             while self._inbox:
-                for command in self._scheduler.handle(self._inbox.popleft(), self._clock()):
+                event, began = self._inbox.popleft(), time.perf_counter()
+                commands = self._scheduler.handle(event, self._clock())
+                self.metrics.decided(self._scheduler.state, event, time.perf_counter() - began)
+                for command in commands:
                     try:
                         self._execute(command)
                     except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
@@ -101,14 +122,25 @@ class Coordinator:
     async def keep_time(self) -> None:
         """Tell the scheduler that time passes, until cancelled."""
         self._ticked = self._clock()
+        self.metrics.show(self._standing, asyncio.get_running_loop())
         while True:
+            began = time.perf_counter()
             await asyncio.sleep(TICK_S)
+            self.metrics.loop_was_late(time.perf_counter() - began - TICK_S)
             try:
                 self._tick()
-                self.metrics.observe(self._scheduler.state, self.runs, self._clock())
-                self.jobs.observe()
+                self.metrics.tidy(self._scheduler.state, self.runs, self._clock())
             except Exception:
                 log.exception("a tick went wrong; time goes on")
+
+    async def look_after_uploads(self) -> None:
+        """Remove uploads that nobody needs any more, from time to time, until cancelled."""
+        while True:
+            await asyncio.sleep(UPLOADS_EVERY_S)
+            try:
+                await self._uploads.sweep(self._data_in_use())
+            except Exception:
+                log.exception("uploads could not be looked after")
 
     def _tick(self) -> None:
         """Let time pass; but first say for how long nobody could be heard, whatever kept us."""
@@ -119,6 +151,13 @@ class Coordinator:
                 log.warning("the coordinator stood still for %.1f s", late_s)
                 self.dispatch(e.Stalled(late_s))
         self.dispatch(e.Tick())
+
+    def _standing(self) -> list[Reading]:
+        """What the metrics show of this moment."""
+        state, now = self._scheduler.state, self._clock()
+        views, limits = self.attendance.views(now), self._scheduler.limits
+        looked = standing(Look(state, self.runs, views, limits, now, time.time() - now))
+        return [*looked, *self.attendance.readings()]
 
     def _execute(self, command: c.Command) -> None:
         match command:
@@ -158,6 +197,8 @@ class Coordinator:
         policy_named(spec.placement)
         algorithm = build(spec.algorithm, spec.settings)
         check_synchrony(spec)
+        check_codecs(spec)
+        check_schedule(spec)
         held_out = algorithm.needs.validation_fraction + spec.test_fraction
         if held_out >= 1:
             raise InvalidInput(
@@ -188,35 +229,35 @@ class Coordinator:
         await self.jobs.acknowledge()
         return self.view(run)
 
-    async def change(
-        self, job_id: str, wanted: JobSpec, paths: Sequence[str], etag: str, who: str
-    ) -> JobView:
-        """Have what the paths name be as in ``wanted`` from the next round on; it is durable then.
+    async def query(self, job_id: str, question: Question, X: NDArray[np.float64], limit_s: float) -> Answer:
+        """What a job knows of rows (n, d). Raises NotFound, InvalidInput, Conflict, Overloaded, Unavailable."""
+        return await self.jobs.serving.query(self.records.named(job_id), question, X, limit_s)
 
-        Raises NotFound, InvalidInput, Conflict if the job has ended, Outdated, Unavailable.
-        """
-        run = self.records.named(job_id)
-        if run.state.final:
-            raise Conflict(f"job {job_id} is {run.state} and can't be changed any more")
-        if changes := alterations(run.spec, wanted, paths):
-            now = etag_of(run.spec)
-            if etag not in ("", now):
-                raise Outdated(
-                    f"job {job_id} was changed since it was looked at: its etag is {now}, not {etag}"
-                )
-            self.jobs.steer(run, changes, who)
-        await self.jobs.acknowledge()
-        return self.view(run)
+    async def take_upload(self, chunks: AsyncIterator[bytes]) -> Upload:
+        """Keep the file that the chunks make. Raises InvalidInput, Overloaded, Unavailable."""
+        return await self._uploads.take(chunks)
+
+    async def remove_upload(self, upload_id: str) -> None:
+        """Remove an upload once no job uses it. Raises InvalidInput."""
+        await self._uploads.remove(upload_id, self._data_in_use())
+
+    def _data_in_use(self) -> set[str]:
+        return {uri for run in self.runs.values() if not run.state.final for uri in run.spec.data.uris}
 
     def workers(self) -> list[WorkerView]:
         """The workers that are here or may come back, by name."""
         return self.attendance.views(self._clock())
+
+    def explain(self, subject: str) -> tuple[str, ...]:
+        """Why a job, a worker or a task (``JOB:SHARD``) is as it is, in sentences. Raises NotFound."""
+        return explain(self._scheduler.state, subject, self._clock())
 
     def inject(self, worker: e.WorkerId, fault: Fault) -> float:
         """Have a worker do harm to itself; when, by the epoch. Raises InvalidInput, NotFound, Conflict."""
         check_fault(fault)
         self.attendance.inject(worker, fault)
         at = time.time()
+        self.metrics.measures.happened(worker, Came.CHAOS, self._clock(), fault.kind)
         log.warning("chaos: worker %s is told: %s", worker, fault)
         for run in self.runs.values():
             if run.state is JobState.RUNNING:
@@ -246,7 +287,6 @@ class Coordinator:
             command.reason, command.worker, str(command.range), command.attempt, command.detail
         )
         self.jobs.tell(command.job, what)
-        self.metrics.retried(command.job, command.worker, command.reason)
         log.info(
             "job %s: shards %s again (%s): %s", command.job, command.range, command.reason, command.detail
         )

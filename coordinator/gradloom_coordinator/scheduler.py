@@ -31,6 +31,7 @@ from gradloom_coordinator.commands import Command
 from gradloom_coordinator.dealing import Dealer
 from gradloom_coordinator.events import Event, JobId, TaskRef, WorkerId
 from gradloom_coordinator.limits import Limits
+from gradloom_coordinator.measures import Lost
 from gradloom_coordinator.placing import Placer
 from gradloom_coordinator.policies.placement import counted
 from gradloom_coordinator.roster import Roster
@@ -59,6 +60,7 @@ class Scheduler:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take in one event at ``now`` (seconds, monotonic); what is to be done, in order."""
+        self.state.now = now
         match event:
             case e.PartialArrived():
                 return self._accept(event, now)
@@ -86,6 +88,8 @@ class Scheduler:
                 | e.StreamBroken()
                 | e.WorkerDraining()
                 | e.DrainRequested()
+                | e.ExcludeRequested()
+                | e.ReadmitRequested()
             ):
                 return self._about_a_worker(event, now)
             case _:
@@ -98,7 +102,9 @@ class Scheduler:
         | e.WorkerLeft
         | e.StreamBroken
         | e.WorkerDraining
-        | e.DrainRequested,
+        | e.DrainRequested
+        | e.ExcludeRequested
+        | e.ReadmitRequested,
         now: float,
     ) -> list[Command]:
         match event:
@@ -113,6 +119,10 @@ class Scheduler:
                 commands = self._roster.break_off(event.worker, event.detail, now)
             case e.WorkerDraining():
                 commands = self._roster.drain(event)
+            case e.ExcludeRequested():
+                commands = self._roster.bar(event)
+            case e.ReadmitRequested():
+                commands = self._roster.readmit(event, now) + self._dealer.feed_one(event.worker, now)
             case e.DrainRequested():
                 known = event.worker in self.state.workers
                 return [c.DrainWorker(event.worker, event.reason)] if known else []
@@ -123,6 +133,7 @@ class Scheduler:
         event: e.JobSubmitted
         | e.JobPlanned
         | e.JobFinished
+        | e.JobServes
         | e.JobBroken
         | e.JobForgotten
         | e.CancelRequested
@@ -139,6 +150,8 @@ class Scheduler:
             case e.JobFinished():
                 self._freed = True
                 return self._end(event.job, JobState.COMPLETED, event.reason) + self._hand_out(now)
+            case e.JobServes():
+                return self._serve(event)
             case e.JobBroken():
                 return self._fail(event.job, event.reason) + self._hand_out(now)
             case e.JobForgotten():
@@ -186,7 +199,7 @@ class Scheduler:
         job.shard_rows = event.shard_rows
         job.rows_before = tuple(accumulate(event.shard_rows, initial=0))
         # as if it had been served like the others: a new job does not have the workers to itself for a while
-        job.charged_s = min((other.charged_s for other in self.state.running()), default=0.0)
+        job.charged_s = self.state.least_charged()
         reason = f"{sum(event.shard_rows)} rows in {counted(len(event.shard_rows), 'shard')}"
         return [self._step(job, JobState.RUNNING, reason), c.StartRounds(job.id)]
 
@@ -206,7 +219,7 @@ class Scheduler:
 
     def _pause(self, event: e.PauseRequested) -> list[Command]:
         job = self.state.jobs.get(event.job)
-        if job is None or job.state.final or job.pause_because:
+        if job is None or job.state.settled or job.pause_because:
             return []
         job.pause_because = event.reason
         return []
@@ -220,9 +233,15 @@ class Scheduler:
             return self._start_queued()
         assert job.held_round is not None
         held, job.held_round = job.held_round, None
-        others = (other.charged_s for other in self.state.running())
-        job.charged_s = max(job.charged_s, min(others, default=0.0))
+        job.charged_s = max(job.charged_s, self.state.least_charged())
         return [self._step(job, JobState.RUNNING, event.reason), *self._round_ready(held, now)]
+
+    def _serve(self, event: e.JobServes) -> list[Command]:
+        job = self.state.jobs.get(event.job)
+        if job is None or job.state is not JobState.RUNNING:
+            return []
+        job.pause_because = ""
+        return [self._step(job, JobState.SERVING, event.reason), *self._start_queued()]
 
     def _fail(self, job_id: JobId, reason: str) -> list[Command]:
         return self._end(job_id, JobState.FAILED, reason)
@@ -231,10 +250,12 @@ class Scheduler:
         job = self.state.jobs.get(job_id)
         if job is None or job.state.final:
             return []
+        if job.state is JobState.SERVING and to is JobState.CANCELLED:  # what was trained is there, and stays
+            to, reason = JobState.COMPLETED, f"stopped serving: {reason}"
         commands: list[Command] = [self._step(job, to, reason)]
         for worker in self.state.workers.values():
             for task in [task for task in worker.tasks if task.job == job_id]:
-                self.state.take_from(worker, task)
+                self.state.discard(worker, task, Lost.JOB_OVER)
                 self._freed = True
         job.round, job.plan, job.held_round, job.shard_rows, job.rows_before = None, None, None, (), ()
         job.held, job.n_holders = {}, {}
@@ -247,7 +268,7 @@ class Scheduler:
 
     def _step(self, job: Job, to: JobState, reason: str) -> Command:
         job.step(to, reason)
-        if to is JobState.RUNNING:
+        if job.works:
             self.state.active[job.id] = job
         else:
             self.state.active.pop(job.id, None)
@@ -263,7 +284,7 @@ class Scheduler:
 
     def _round_ready(self, event: e.RoundReady, now: float) -> list[Command]:
         job = self.state.jobs.get(event.job)
-        if job is None or job.state is not JobState.RUNNING:
+        if job is None or not job.works:
             return []
         assert job.round is None or (job.round.over and job.round.number < event.round)
         carried = job.round.in_hand if job.round is not None else {}
@@ -287,8 +308,7 @@ class Scheduler:
 
     def _limit_credit(self, job: Job) -> None:
         """A job that wanted nothing for a while, between two rounds, does not have the workers to itself for it."""
-        others = (other.charged_s for other in self.state.running() if other is not job)
-        job.charged_s = max(job.charged_s, min(others, default=0.0) - self.limits.max_credit_s)
+        job.charged_s = max(job.charged_s, self.state.least_charged(but=job) - self.limits.max_credit_s)
 
     def _deal_out(
         self,
@@ -347,11 +367,10 @@ class Scheduler:
         freed = [worker]
         if round_.copies_in_hand:
             commands += self._accounts.settle_copies(job, worker, chunk, now)
-        for name, ref in list(
-            chunk.holders.items()
-        ):  # a worker may answer an earlier try than the one it has
+        # a worker may answer an earlier try than the one it has
+        for name, ref in list(chunk.holders.items()):
             holder = self.state.workers[name]
-            self.state.take_from(holder, ref)
+            self._accounts.let_go(holder, ref, counted=holder is worker)
             if holder is not worker:
                 commands.append(c.CancelTasks(name, (ref,), f"{worker.id} was faster"))
                 freed.append(holder)
@@ -376,7 +395,7 @@ class Scheduler:
 
     def _refusal(self, worker_id: WorkerId, task: TaskRef) -> Refusal | None:
         job, worker = self.state.jobs.get(task.job), self.state.workers.get(worker_id)
-        if job is None or job.state is not JobState.RUNNING or job.round is None:
+        if job is None or not job.works or job.round is None:
             return Refusal.UNKNOWN_JOB
         if job.round.over or (task.round != job.round.number and task not in job.round.in_hand):
             return Refusal.LATE
@@ -394,8 +413,8 @@ class Scheduler:
         worker = self.state.workers.get(worker_id)
         if worker is None or task not in worker.tasks:
             return commands + self._dealer.feed_one(worker_id, now)  # it may have been a suspect until now
+        chunk, job = self.state.discard(worker, task, refusal).chunk, self.state.jobs[task.job]
         worker.answered_at = now
-        chunk, job = self.state.take_from(worker, task).chunk, self.state.jobs[task.job]
         if not chunk.counted and not chunk.holders and job.open_round is not None:
             job.open_round.orphans.append(chunk)
         return commands + self._dealer.deal(worker, now) + self._hand_out(now)
@@ -407,9 +426,9 @@ class Scheduler:
         worker = self.state.workers.get(event.worker)
         if worker is None or event.task not in worker.tasks:  # taken back before it failed
             return self._dealer.feed_one(event.worker, now)
-        worker.answered_at = now
         chunk = worker.tasks[event.task].chunk
         commands = self._roster.try_again(worker, event.task, event.reason, event.message, now, died=False)
+        worker.answered_at = now
         commands += self._roster.failed(worker, self.state.jobs[event.task.job], chunk, now)
         return commands + self._dealer.deal(worker, now) + self._hand_out(now)
 

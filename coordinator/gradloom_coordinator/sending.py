@@ -5,6 +5,7 @@ fields of concatenated messages.
 """
 
 from gradloom.canonical import Range
+from gradloom.steps import Step
 from gradloom.v1 import worker_pb2
 from gradloom.wire.data import shard_to_proto
 from gradloom_coordinator.commands import TaskOrder
@@ -15,20 +16,25 @@ from gradloom_coordinator.runs import JobRun
 
 def send_tasks(link: WorkerLink, run: JobRun, orders: tuple[TaskOrder, ...]) -> None:
     """Queue a Compute of the run's open round on the worker's session, and its frames on the bulk stream."""
-    assert run.training is not None
     assert run.broadcast is not None
     given = link.given.setdefault(run.job_id, Given())
-    if given.step is not run.training.step:
-        link.session.put(run.setup_message())
-        given.step = run.training.step
+    if given.setup is not (setup := run.setup_message()):
+        link.session.put(setup)
+        given.setup = setup
     _assign_shards(link, run, given, orders)
     tasks = _tasks(orders)
     if given.broadcast_round == run.broadcast.round:
         link.session.put(run.round_again() + tasks)
         return
+    # an answer to the last round whose message it was sent shows that the message has arrived
+    arrived = given.broadcast_round if given.answered_round == given.broadcast_round else 0
     given.broadcast_round = run.broadcast.round
-    link.session.put(run.broadcast.compute + tasks)
-    if transfer := run.broadcast.transfer(run.job_id):
+    broadcast = run.broadcast.for_worker(arrived)
+    if run.training is not None and run.training.step is Step.TRAIN:
+        tasks += _counted(run.traffic.verdicts.tell(link.worker, broadcast.round))
+        run.traffic.sent(broadcast.raw_bytes, broadcast.byte_length)
+    link.session.put(broadcast.compute + tasks)
+    if transfer := broadcast.transfer(run.job_id):
         link.bulk.drop_job(run.job_id)  # nobody needs the rest of an earlier round's broadcast
         link.bulk.start(transfer)
 
@@ -47,6 +53,13 @@ def _assign_shards(link: WorkerLink, run: JobRun, given: Given, orders: tuple[Ta
 def _tasks(orders: tuple[TaskOrder, ...]) -> bytes:
     ranges = [worker_pb2.TaskRange(lo=o.range.lo, hi=o.range.hi, attempt=o.attempt) for o in orders]
     return worker_pb2.CoordinatorMessage(compute=worker_pb2.Compute(tasks=ranges)).SerializeToString()
+
+
+def _counted(tasks: list[TaskRef]) -> bytes:
+    if not tasks:
+        return b""
+    compute = worker_pb2.Compute(counted=map(task_key, tasks))
+    return worker_pb2.CoordinatorMessage(compute=compute).SerializeToString()
 
 
 def task_key(task: TaskRef) -> worker_pb2.TaskKey:

@@ -16,9 +16,11 @@ from prometheus_client import start_http_server
 from gradloom.errors import InvalidInput
 from gradloom.settings import CoordinatorSettings
 from gradloom.v1 import cluster_service_pb2_grpc, job_service_pb2_grpc
+from gradloom.wire import MAX_MESSAGE_BYTES
 from gradloom_coordinator.durable import Durable, go_on_where_it_ended
 from gradloom_coordinator.runtime import Coordinator
-from gradloom_coordinator.servicers import ClusterServicer, JobServicer, WorkerServicer
+from gradloom_coordinator.servicers import ClusterServicer, JobServicer
+from gradloom_coordinator.worker_servicer import WorkerServicer
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ SERVICES = ("gradloom.v1.JobService", "gradloom.v1.ClusterService", "gradloom.v1
 GRACE_S = 2.0
 LAST_CHECKPOINTS_S = 10.0
 OPTIONS = (
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -53,7 +55,7 @@ class RunningCoordinator:
     durable: Durable
     addresses: Addresses
     server: "grpc.aio.Server"
-    clock_task: "asyncio.Task[None]"
+    clock_tasks: "tuple[asyncio.Task[None], ...]"
 
     async def stop(self) -> None:
         """Keep where every job stands, refuse new calls, end the streams, leave."""
@@ -61,9 +63,10 @@ class RunningCoordinator:
         for link in list(self.coordinator.attendance.links.values()):
             link.close("the coordinator is stopping")
         await self.server.stop(GRACE_S)
-        self.clock_task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.clock_task
+        for task in self.clock_tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await self.durable.close()
 
 
@@ -96,10 +99,11 @@ async def _serve(coordinator: Coordinator, durable: Durable) -> RunningCoordinat
     await server.start()
     for service in ("", *SERVICES):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    clock_task = asyncio.create_task(coordinator.keep_time())
+    looking_after = (coordinator.keep_time(), coordinator.look_after_uploads())
+    clock_tasks = tuple(asyncio.create_task(work) for work in looking_after)
     addresses = Addresses(f"{settings.host}:{port}", metrics_address)
     log.info("serving at %s, metrics at %s", addresses.address, metrics_address or "no port")
-    return RunningCoordinator(coordinator, durable, addresses, server, clock_task)
+    return RunningCoordinator(coordinator, durable, addresses, server, clock_tasks)
 
 
 def _check_port_free(host: str, port: int) -> None:

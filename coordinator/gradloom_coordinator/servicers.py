@@ -1,30 +1,13 @@
-"""gRPC in, calls on the Coordinator out. Methods here only translate: messages, errors, streams."""
+"""gRPC in, calls on the Coordinator out: what people ask for. Methods here only translate messages and errors."""
 
 import asyncio
-import functools
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
-
-import grpc
-from grpc_status import rpc_status
+from collections.abc import AsyncIterator
 
 from gradloom import __version__
-from gradloom.algorithms import describe, names, versions
-from gradloom.errors import GradloomError, NotFound, Unavailable, VersionMismatch, WireError
-from gradloom.jobs import RetryReason
-from gradloom.status import to_status
-from gradloom.v1 import (
-    cluster_service_pb2,
-    cluster_service_pb2_grpc,
-    job_service_pb2,
-    job_service_pb2_grpc,
-    worker_pb2,
-)
-from gradloom.wire import PROTOCOL_VERSION
-from gradloom.wire.bundles import decode_inline
+from gradloom.algorithms import describe, names
+from gradloom.errors import GradloomError, NotFound
+from gradloom.v1 import cluster_service_pb2, cluster_service_pb2_grpc, job_service_pb2, job_service_pb2_grpc
 from gradloom.wire.faults import fault_from_proto
-from gradloom.wire.frames import FrameKind, credit_frame, parse_frame
 from gradloom.wire.jobs import (
     algorithm_to_proto,
     event_to_proto,
@@ -32,45 +15,15 @@ from gradloom.wire.jobs import (
     job_to_proto,
     worker_to_proto,
 )
-from gradloom.wire.steps import failure_from_proto
-from gradloom_coordinator.events import HeartbeatReceived, PartialOffered, TaskFailed, WorkerDraining
-from gradloom_coordinator.links import Incoming, WorkerLink
+from gradloom.wire.queries import answer_to_proto, question_from_proto
+from gradloom_coordinator.refusals import Context, answering_errors, refuse, who
 from gradloom_coordinator.runtime import Coordinator
-from gradloom_coordinator.sending import task_ref
-from gradloom_coordinator.wording import with_last_lines
 
-log = logging.getLogger(__name__)
-
-HELLO_TIMEOUT_S = 10.0
-UPLOADS_LIMIT_S = 2.0
-"""A worker that has said Goodbye has written its last partial; it may still be on its way."""
+QUERY_LIMIT_S = 30.0
+"""How long a query waits for its answer if its caller does not say."""
+QUERY_SHARE = 0.9
+"""Of its caller's patience: so that there is time to say why there is no answer."""
 MODEL_CHUNK_BYTES = 1024 * 1024
-CREDIT_BATCH = 4
-"""Frames that are granted together."""
-
-Context = Any  # grpc.aio.ServicerContext, which has no types
-R = TypeVar("R")
-
-
-async def refuse(context: Context, error: GradloomError) -> None:
-    """End a call with the error's status and details."""
-    await context.abort_with_status(rpc_status.to_status(to_status(error)))
-
-
-def answering_errors(
-    method: Callable[[Any, Any, Context], Awaitable[R]],
-) -> Callable[[Any, Any, Context], Awaitable[R]]:
-    """Turn a GradloomError of a unary method into its gRPC status."""
-
-    @functools.wraps(method)
-    async def wrapper(self: Any, request: Any, context: Context) -> R:
-        try:
-            return await method(self, request, context)
-        except GradloomError as error:
-            await refuse(context, error)
-        raise AssertionError("abort does not return")
-
-    return wrapper
 
 
 class JobServicer(job_service_pb2_grpc.JobServiceServicer):
@@ -134,8 +87,54 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         context: Context,
     ) -> job_service_pb2.UpdateJobResponse:
         wanted, paths = job_spec_from_proto(request.spec), tuple(request.update_mask.paths)
-        view = await self._coordinator.change(request.job_id, wanted, paths, request.etag, context.peer())
+        control = self._coordinator.control
+        view = await control.change(request.job_id, wanted, paths, request.etag, who(context))
         return job_service_pb2.UpdateJobResponse(job=job_to_proto(view))
+
+    @answering_errors
+    async def PauseJob(
+        self,
+        request: job_service_pb2.PauseJobRequest,
+        context: Context,
+    ) -> job_service_pb2.PauseJobResponse:
+        view = await self._coordinator.control.pause(request.job_id, request.reason, who(context))
+        return job_service_pb2.PauseJobResponse(job=job_to_proto(view))
+
+    @answering_errors
+    async def ResumeJob(
+        self,
+        request: job_service_pb2.ResumeJobRequest,
+        context: Context,
+    ) -> job_service_pb2.ResumeJobResponse:
+        view = await self._coordinator.control.resume(request.job_id, who(context))
+        return job_service_pb2.ResumeJobResponse(job=job_to_proto(view))
+
+    @answering_errors
+    async def StepJob(
+        self,
+        request: job_service_pb2.StepJobRequest,
+        context: Context,
+    ) -> job_service_pb2.StepJobResponse:
+        view = await self._coordinator.control.step(request.job_id, request.rounds, who(context))
+        return job_service_pb2.StepJobResponse(job=job_to_proto(view))
+
+    @answering_errors
+    async def RollbackJob(
+        self,
+        request: job_service_pb2.RollbackJobRequest,
+        context: Context,
+    ) -> job_service_pb2.RollbackJobResponse:
+        view = await self._coordinator.control.roll_back(request.job_id, request.round, who(context))
+        return job_service_pb2.RollbackJobResponse(job=job_to_proto(view))
+
+    @answering_errors
+    async def AnnotateJob(
+        self,
+        request: job_service_pb2.AnnotateJobRequest,
+        context: Context,
+    ) -> job_service_pb2.AnnotateJobResponse:
+        await self._coordinator.control.annotate(request.job_id, request.text, who(context))
+        return job_service_pb2.AnnotateJobResponse()
 
     async def GetModel(
         self, request: job_service_pb2.GetModelRequest, context: Context
@@ -150,6 +149,35 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             return
         for offset in range(0, len(content), MODEL_CHUNK_BYTES):
             yield job_service_pb2.GetModelResponse(chunk=content[offset : offset + MODEL_CHUNK_BYTES])
+
+    @answering_errors
+    async def Query(
+        self,
+        request: job_service_pb2.QueryRequest,
+        context: Context,
+    ) -> job_service_pb2.QueryResponse:
+        question, rows = question_from_proto(request)
+        remaining_s = context.time_remaining()
+        limit_s = QUERY_LIMIT_S if remaining_s is None else QUERY_SHARE * remaining_s
+        return answer_to_proto(await self._coordinator.query(request.job_id, question, rows, limit_s))
+
+    @answering_errors
+    async def Upload(
+        self,
+        request: AsyncIterator[job_service_pb2.UploadRequest],
+        context: Context,
+    ) -> job_service_pb2.UploadResponse:
+        kept = await self._coordinator.take_upload(part.chunk async for part in request)
+        return job_service_pb2.UploadResponse(upload_id=kept.upload_id, uri=kept.uri)
+
+    @answering_errors
+    async def DeleteUpload(
+        self,
+        request: job_service_pb2.DeleteUploadRequest,
+        context: Context,
+    ) -> job_service_pb2.DeleteUploadResponse:
+        await self._coordinator.remove_upload(request.upload_id)
+        return job_service_pb2.DeleteUploadResponse()
 
     @answering_errors
     async def ListAlgorithms(
@@ -177,6 +205,41 @@ class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
         return cluster_service_pb2.ListWorkersResponse(workers=workers, version=__version__)
 
     @answering_errors
+    async def DrainWorker(
+        self,
+        request: cluster_service_pb2.DrainWorkerRequest,
+        context: Context,
+    ) -> cluster_service_pb2.DrainWorkerResponse:
+        self._coordinator.operating.drain(request.worker, request.reason, who(context))
+        return cluster_service_pb2.DrainWorkerResponse()
+
+    @answering_errors
+    async def ExcludeWorker(
+        self,
+        request: cluster_service_pb2.ExcludeWorkerRequest,
+        context: Context,
+    ) -> cluster_service_pb2.ExcludeWorkerResponse:
+        await self._coordinator.operating.exclude(request.worker, request.reason, who(context))
+        return cluster_service_pb2.ExcludeWorkerResponse()
+
+    @answering_errors
+    async def ReadmitWorker(
+        self,
+        request: cluster_service_pb2.ReadmitWorkerRequest,
+        context: Context,
+    ) -> cluster_service_pb2.ReadmitWorkerResponse:
+        await self._coordinator.operating.readmit(request.worker, who(context))
+        return cluster_service_pb2.ReadmitWorkerResponse()
+
+    @answering_errors
+    async def Explain(
+        self,
+        request: cluster_service_pb2.ExplainRequest,
+        context: Context,
+    ) -> cluster_service_pb2.ExplainResponse:
+        return cluster_service_pb2.ExplainResponse(sentences=self._coordinator.explain(request.subject))
+
+    @answering_errors
     async def InjectFault(
         self,
         request: cluster_service_pb2.InjectFaultRequest,
@@ -186,197 +249,3 @@ class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
         at = self._coordinator.inject(request.worker, fault_from_proto(request.fault))
         response.at.FromNanoseconds(round(at * 1e9))
         return response
-
-
-class WorkerServicer:
-    """The two streams of each worker. Registered by hand: what we write is bytes that were serialized once."""
-
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._attendance = coordinator.attendance
-        self._dispatch = coordinator.dispatch
-
-    def handler(self) -> grpc.GenericRpcHandler:
-        """The service as gRPC wants it."""
-        return grpc.method_handlers_generic_handler(
-            "gradloom.v1.WorkerService",
-            {
-                "Session": grpc.stream_stream_rpc_method_handler(
-                    self.session, request_deserializer=worker_pb2.WorkerMessage.FromString
-                ),
-                "Bulk": grpc.stream_stream_rpc_method_handler(self.bulk),
-            },
-        )
-
-    # ---- the typed session
-
-    async def session(self, requests: object, context: Context) -> None:
-        """One worker, from Hello to its end."""
-        try:
-            link = self._attendance.join(await _hello(context))
-        except GradloomError as error:
-            await refuse(context, error)
-            return
-        goodbye, detail = False, "its session broke off"
-        writer = asyncio.create_task(link.session.drain_to(context.write))
-        reader = asyncio.create_task(self._read_session(link, context))
-        closing = asyncio.create_task(link.closing.wait())
-        try:
-            await asyncio.wait((writer, reader, closing), return_when=asyncio.FIRST_COMPLETED)
-            if closing.done():
-                detail = link.close_reason
-            elif reader.done():
-                goodbye, detail = _ending(link, reader)
-        finally:
-            for task in (writer, reader, closing):
-                task.cancel()
-            self._attendance.leave(link, detail, goodbye=goodbye)
-            link.close(detail)
-        if not goodbye:
-            _end_with_reason(context, detail)
-
-    async def _read_session(self, link: WorkerLink, context: Context) -> tuple[bool, str]:
-        while True:
-            message = await context.read()
-            if message is grpc.aio.EOF:
-                return False, "its session ended"
-            match message.WhichOneof("kind"):
-                case "partial":
-                    self._partial(link, message.partial)
-                case "heartbeat":
-                    self._dispatch(HeartbeatReceived(link.worker))
-                case "failed":
-                    self._failed(link, message.failed)
-                case "given_up":
-                    self._attendance.given_up(link, message.given_up.tasks)
-                case "draining":
-                    self._dispatch(WorkerDraining(link.worker, message.draining.reason))
-                case "goodbye":
-                    await link.uploads_end(UPLOADS_LIMIT_S)
-                    return True, message.goodbye.reason
-                case kind:
-                    log.warning("worker %s sent %s, which is not expected here", link.worker, kind)
-
-    def _partial(self, link: WorkerLink, partial: worker_pb2.Partial) -> None:
-        task = task_ref(partial.task)
-        if partial.bundle.WhichOneof("carrier") == "transfer_id":
-            link.incoming[partial.bundle.transfer_id] = Incoming(task, partial)
-            self._dispatch(PartialOffered(link.worker, task))
-            return
-        try:
-            tensors = decode_inline(partial.bundle)
-        except WireError as error:
-            self._dispatch(TaskFailed(link.worker, task, RetryReason.CHECKSUM, error.message))
-            return
-        self._attendance.arrived(link, task, partial, tensors)
-
-    def _failed(self, link: WorkerLink, failed: worker_pb2.TaskFailed) -> None:
-        reason = failure_from_proto(failed.reason)
-        if failed.detail:
-            log.info(
-                "worker %s, shards %d-%d:\n%s", link.worker, failed.task.lo, failed.task.hi - 1, failed.detail
-            )
-        words = with_last_lines(failed.message, failed.detail)
-        self._dispatch(TaskFailed(link.worker, task_ref(failed.task), reason, words))
-
-    # ---- the raw bulk stream
-
-    async def bulk(self, requests: object, context: Context) -> None:
-        """Frames of one worker, until its session ends."""
-        metadata = dict(context.invocation_metadata() or ())
-        link = self._attendance.link_with_token(str(metadata.get("gradloom-session", "")))
-        if link is None or link.has_bulk:
-            problem = "no such session" if link is None else "its bulk stream is open already"
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"gradloom-session: {problem}")
-            return
-        link.has_bulk = True
-        writer = asyncio.create_task(link.bulk.drain_to(context.write))
-        reader = asyncio.create_task(self._read_bulk(link, context))
-        closing = asyncio.create_task(link.closing.wait())
-        try:
-            await asyncio.wait((writer, reader, closing), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            broken = next((t.exception() for t in (writer, reader) if t.done() and not t.cancelled()), None)
-            for task in (writer, reader, closing):
-                task.cancel()
-            link.close(f"its bulk stream broke: {broken}" if broken else "its bulk stream ended")
-        _end_with_reason(context, link.close_reason)
-
-    async def _read_bulk(self, link: WorkerLink, context: Context) -> None:
-        consumed: dict[int, int] = {}
-        while (message := await context.read()) is not grpc.aio.EOF:
-            try:
-                frame = parse_frame(message)
-            except WireError as error:
-                self._all_damaged(link, error)
-                continue
-            if frame.kind is FrameKind.CREDIT:
-                link.bulk.grant(frame.transfer_id, frame.granted)
-                continue
-            incoming = link.incoming.get(frame.transfer_id)
-            if incoming is None or incoming.upload is None or frame.kind is not FrameKind.DATA:
-                continue  # refused meanwhile
-            try:
-                complete = incoming.upload.add(frame)
-                tensors = incoming.upload.whole() if complete else None
-            except WireError as error:
-                self._attendance.damaged(link, frame.transfer_id, error)
-                continue
-            if complete:
-                consumed.pop(frame.transfer_id, None)
-                del link.incoming[frame.transfer_id]
-                self._attendance.arrived(link, incoming.task, incoming.partial, tensors)
-                link.changed.set()
-                continue
-            self._return_credit(link, frame.transfer_id, consumed)
-
-    def _return_credit(self, link: WorkerLink, transfer_id: int, consumed: dict[int, int]) -> None:
-        consumed[transfer_id] = consumed.get(transfer_id, 0) + 1
-        if consumed[transfer_id] == CREDIT_BATCH:
-            link.bulk.control(credit_frame(transfer_id, consumed.pop(transfer_id)))
-
-    def _all_damaged(self, link: WorkerLink, error: WireError) -> None:
-        """A frame that can't be trusted names no transfer that can: everything under way is tried again."""
-        for transfer_id in [t for t, incoming in link.incoming.items() if incoming.upload is not None]:
-            self._attendance.damaged(link, transfer_id, error)
-
-
-def _ending(link: WorkerLink, reader: "asyncio.Task[tuple[bool, str]]") -> tuple[bool, str]:
-    """Whether a worker left on purpose, and why its session is over."""
-    error = reader.exception()
-    if error is None:
-        return reader.result()
-    log.error("the session of worker %s broke off", link.worker, exc_info=error)
-    return False, f"its session broke off: {error}"
-
-
-def _end_with_reason(context: Context, reason: str) -> None:
-    context.set_code(grpc.StatusCode.ABORTED)
-    context.set_details(reason)
-
-
-async def _hello(context: Context) -> worker_pb2.Hello:
-    try:
-        message = await asyncio.wait_for(context.read(), HELLO_TIMEOUT_S)
-    except TimeoutError:
-        raise Unavailable(f"no Hello within {HELLO_TIMEOUT_S:g} s") from None
-    if message is grpc.aio.EOF or message.WhichOneof("kind") != "hello":
-        raise VersionMismatch("the first message of a session must be Hello")
-    hello: worker_pb2.Hello = message.hello
-    if hello.protocol_version != PROTOCOL_VERSION:
-        raise VersionMismatch(
-            f"protocol_version: the worker speaks {hello.protocol_version}, "
-            f"the coordinator {PROTOCOL_VERSION}; install the same gradloom on both"
-        )
-    _check_algorithms(hello)
-    return hello
-
-
-def _check_algorithms(hello: worker_pb2.Hello) -> None:
-    """A worker may know other algorithms than we do, but not other versions of the same."""
-    for name, ours in versions().items():
-        theirs = hello.algorithms.get(name)
-        if theirs is not None and theirs != ours:
-            raise VersionMismatch(
-                f"algorithm {name!r}: the coordinator has version {ours}, the worker {theirs}; "
-                "install the same gradloom on both"
-            )

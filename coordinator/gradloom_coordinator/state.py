@@ -13,6 +13,7 @@ from gradloom.steps import Step
 from gradloom.synchrony import SYNCHRONOUS, Synchrony
 from gradloom_coordinator.copies import CopyLedger
 from gradloom_coordinator.events import JobId, RoundReady, TaskRef, WorkerId
+from gradloom_coordinator.measures import Measures
 from gradloom_coordinator.plans import Plan
 from gradloom_coordinator.policies import Placement
 from gradloom_coordinator.rounds import Chunk, Round
@@ -21,8 +22,11 @@ from gradloom_coordinator.trust import Trust
 JOB_STEPS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.PLANNING, JobState.CANCELLED}),
     JobState.PLANNING: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.PAUSED, JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(
+        {JobState.PAUSED, JobState.SERVING, JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.PAUSED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SERVING: frozenset({JobState.COMPLETED, JobState.FAILED}),
     JobState.COMPLETED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
@@ -34,7 +38,7 @@ WORKER_STEPS: Mapping[WorkerState, frozenset[WorkerState]] = {
     _W.SUSPECT: frozenset({_W.IDLE, _W.BUSY, _W.AWAY, _W.DRAINING, _W.EXCLUDED}),
     _W.AWAY: frozenset({_W.IDLE, _W.EXCLUDED}),
     _W.DRAINING: frozenset({_W.AWAY}),
-    _W.EXCLUDED: frozenset({_W.PROBING, _W.AWAY, _W.DRAINING}),
+    _W.EXCLUDED: frozenset({_W.IDLE, _W.PROBING, _W.AWAY, _W.DRAINING}),
     _W.PROBING: frozenset({_W.IDLE, _W.BUSY, _W.EXCLUDED, _W.AWAY, _W.DRAINING, _W.SUSPECT}),
 }
 """A lost worker is in no state: it is forgotten."""
@@ -50,7 +54,11 @@ class Given:
     expected_s: float
     """What it will probably take; also what its job was charged for it."""
     is_copy: bool = False
+    reason: str = ""
+    """Why it was given to this worker."""
     asked_back_at: float | None = None
+    spent_s: float = 0.0
+    """Of its worker's time, once it was discarded."""
 
 
 @dataclass(slots=True, eq=False)
@@ -156,6 +164,10 @@ class Counts:
     stolen: int = 0
     """Chunks that a worker gave up before it had started them."""
     moved_shards: int = 0
+    imbalance: float = 0.0
+    """Moving average over rounds: the longest that a worker was busy over the mean of all; 0 = unknown."""
+    fewest_tries_left: tuple[int, float] | None = None
+    """Of any shards after a failure, and when that was; a moment that is past says nothing of now."""
 
 
 @dataclass(slots=True, eq=False)
@@ -210,9 +222,14 @@ class Job:
         self.reason = reason
 
     @property
+    def works(self) -> bool:
+        """Whether its rounds are computed: of training, or of answers to queries."""
+        return self.state in (JobState.RUNNING, JobState.SERVING)
+
+    @property
     def open_round(self) -> Round | None:
-        """The round, while something of it is missing and the job runs."""
-        if self.state is not JobState.RUNNING or self.round is None or self.round.over:
+        """The round, while something of it is missing and the job works."""
+        if not self.works or self.round is None or self.round.over:
             return None
         return self.round
 
@@ -279,17 +296,27 @@ class ClusterState:
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     jobs: dict[JobId, Job] = field(default_factory=dict)
     active: dict[JobId, Job] = field(default_factory=dict)
-    """Those that run."""
+    """Those that run or serve."""
     hungry: dict[WorkerId, None] = field(default_factory=dict)
     """Workers that could take more than there was when they were last looked at, in that order."""
     hosts: Counter[str] = field(default_factory=Counter)
     """Workers on each host."""
     trust: dict[WorkerId, Trust] = field(default_factory=dict)
     """By name, beyond a session's end: a worker that dies and comes back again and again is known."""
+    departed: dict[WorkerId, tuple[float, bool]] = field(default_factory=dict)
+    """Those that are gone: since when, and whether they were lost. For people, until it is tidied up."""
+    measures: Measures = field(default_factory=Measures)
+    now: float = 0.0
+    """Of the event that is being handled."""
 
     def running(self) -> list[Job]:
-        """The jobs that run."""
+        """The jobs that run or serve."""
         return list(self.active.values())
+
+    def least_charged(self, but: Job | None = None) -> float:
+        """What the one of the jobs in training was given that was given least; 0 without any (but for one)."""
+        training = (job for job in self.active.values() if job.state is JobState.RUNNING and job is not but)
+        return min((job.charged_s for job in training), default=0.0)
 
     def take_from(self, worker: Worker, task: TaskRef) -> Given:
         """A task is in a worker's hands no longer."""
@@ -300,6 +327,17 @@ class ClusterState:
         job.copies.cancelled += given.is_copy and not given.chunk.counted
         if worker.takes_work:
             self.hungry[worker.id] = None
+        return given
+
+    def discard(self, worker: Worker, task: TaskRef, why: str) -> Given:
+        """A task is in a worker's hands no longer, and what was computed of it is lost."""
+        begun = next(iter(worker.tasks)) == task
+        spent_s = max(0.0, self.now - worker.computes_since) if begun else 0.0
+        given = self.take_from(worker, task)
+        given.spent_s = spent_s
+        self.measures.lost(task.job, why, spent_s)
+        if given.is_copy and not given.chunk.counted:
+            self.jobs[task.job].copies.cancelled_s += spent_s
         return given
 
     def may_try(self, job: Job, worker: Worker, chunk: Chunk) -> bool:
@@ -316,13 +354,13 @@ class ClusterState:
             self._check_worker(worker)
         for job in self.jobs.values():
             self._check_job(job)
-            assert (job.id in self.active) == (job.state is JobState.RUNNING)
+            assert (job.id in self.active) == job.works
         self._check_nothing_lies_about()
 
     def _check_worker(self, worker: Worker) -> None:
         for task, given in worker.tasks.items():
             job = self.jobs[task.job]
-            assert job.state is JobState.RUNNING, f"{worker.id} works for {job.id}, which is {job.state}"
+            assert job.works, f"{worker.id} works for {job.id}, which is {job.state}"
             assert job.round is not None
             assert task.round == job.round.number or not job.synchrony.exact, f"{worker.id}: an old round"
             assert not given.chunk.counted, f"{worker.id} works on shards that are counted"
@@ -338,7 +376,7 @@ class ClusterState:
         assert abs(worker.expected_s - expected_s) < 1e-6 * (1 + expected_s)
 
     def _check_job(self, job: Job) -> None:
-        if job.state is not JobState.RUNNING:
+        if not job.works:
             assert job.round is None or job.round.over, f"{job.id} is {job.state} in an open round"
             return
         if job.round is None:

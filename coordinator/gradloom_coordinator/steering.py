@@ -6,23 +6,33 @@ Each field has one text that says what is in force, defaults written out: it is 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gradloom.algorithms import build
+from gradloom.algorithms.algorithm import stale_sums_harm
+from gradloom.algorithms.registry import setting_texts, steerable
+from gradloom.codecs import canonical_text
 from gradloom.errors import InvalidInput, VersionMismatch
-from gradloom.specs import JobSpec, check_scheduling
+from gradloom.specs import JobSpec, ScheduledChange, check_scheduling
+from gradloom.steered import PAUSED, ROLLBACK
 from gradloom.synchrony import SynchronyKind, parse_synchrony
 from gradloom.wire.keeping import spec_to_bytes
-from gradloom_coordinator.changes import Steered
+from gradloom_coordinator.changes import CheckpointKept, Steered
 from gradloom_coordinator.events import JobChanged, JobId
 from gradloom_coordinator.policies import policy_named
+from gradloom_coordinator.traffic import check_codecs
 
 STEERABLE: Mapping[str, Callable[[JobSpec], str]] = {
     "placement": lambda spec: policy_named(spec.placement),
     "synchrony": lambda spec: str(parse_synchrony(spec.synchrony)),
     "speculation": lambda spec: spec.speculation,
     "share_weight": lambda spec: str(spec.share_weight),
+    "codec": lambda spec: canonical_text(spec.codec),
+    "downlink": lambda spec: canonical_text(spec.downlink, "downlink", may_be_auto=False),
 }
 """The fields of a specification that may change while its job lives, with how their text is read from it."""
+SETTINGS = "settings."
+"""Before the name of an algorithm's setting, of those that it calls steerable."""
 WITHIN_A_ROUND = frozenset({"speculation", "share_weight"})
 """Those that no round is prepared by: they count at once."""
 
@@ -42,36 +52,103 @@ class Alteration:
 
 def alterations(spec: JobSpec, wanted: JobSpec, paths: Sequence[str]) -> tuple[Alteration, ...]:
     """What becomes different when the paths are taken from ``wanted``. Raises InvalidInput."""
-    _check_paths(paths)
-    taken = replace(spec, **{path: getattr(wanted, path) for path in paths})
+    _check_paths(spec, paths)
+    taken = _taken(spec, wanted, paths)
     check_scheduling(taken)
+    before, after = _texts(spec), _texts(taken)  # reading the settings checks them
     found = tuple(
-        Alteration(name, text(spec), text(taken))
-        for name, text in STEERABLE.items()
-        if text(spec) != text(taken)
+        Alteration(name, before[name], after[name]) for name in before if before[name] != after[name]
     )
     for one in found:
         if one.field == "synchrony":
             _check_switch(one)
     check_synchrony(taken)
+    check_codecs(taken)
     return found
+
+
+def _taken(spec: JobSpec, wanted: JobSpec, paths: Sequence[str]) -> JobSpec:
+    names = [path.removeprefix(SETTINGS) for path in paths if path.startswith(SETTINGS)]
+    for name in names:
+        if name not in wanted.settings:
+            raise InvalidInput("update_mask", f"it names {SETTINGS}{name}, which spec.settings does not hold")
+    settings = {**spec.settings, **{name: wanted.settings[name] for name in names}}
+    fields = {path: getattr(wanted, path) for path in paths if not path.startswith(SETTINGS)}
+    return replace(spec, settings=dict(sorted(settings.items())), **fields)
+
+
+def _texts(spec: JobSpec) -> dict[str, str]:
+    """All that may change, as it is."""
+    settings, allowed = setting_texts(spec.algorithm, spec.settings), steerable(spec.algorithm)
+    texts = {name: text(spec) for name, text in STEERABLE.items()}
+    return {**texts, **{SETTINGS + name: settings[name] for name in sorted(allowed)}}
 
 
 def altered(spec: JobSpec, changes: Iterable[Alteration | Steered]) -> JobSpec:
     """The specification after these changes. Raises VersionMismatch for a field that only a later release knows."""
     for one in changes:
         match one.field:
-            case "placement":
-                spec = replace(spec, placement=one.new)
-            case "synchrony":
-                spec = replace(spec, synchrony=one.new)
-            case "speculation":
-                spec = replace(spec, speculation=one.new)
             case "share_weight":
                 spec = replace(spec, share_weight=float(one.new))
+            case known if known in STEERABLE:
+                texts: dict[str, Any] = {known: one.new}
+                spec = replace(spec, **texts)
+            case setting if setting.startswith(SETTINGS):
+                settings = {**spec.settings, setting.removeprefix(SETTINGS): one.new}
+                spec = replace(spec, settings=dict(sorted(settings.items())))
+            case name if name in (PAUSED, ROLLBACK):
+                pass
             case unknown:
                 raise VersionMismatch(f"this release can't change {unknown} of a live job")
     return spec
+
+
+def as_alteration(change: ScheduledChange) -> Alteration:
+    """The same, whatever it was before."""
+    return Alteration(change.field, "", change.value)
+
+
+def check_schedule(spec: JobSpec) -> None:
+    """Refuse a schedule that could not be kept, before any work is spent. Raises InvalidInput."""
+    last = 1
+    for one in spec.schedule:
+        if one.at_round < last:
+            raise InvalidInput(
+                "schedule", f"round {one.at_round} is not allowed after round {last}; they must rise, from 1"
+            )
+        last = one.at_round
+        spec = altered(spec, alterations(spec, _wanted(spec, one), [one.field]))
+
+
+def scheduled(spec: JobSpec, due: Sequence[ScheduledChange]) -> tuple[Alteration, ...]:
+    """What becomes different by changes of a schedule that was checked; what is so already is left out."""
+    found: list[Alteration] = []
+    for one in due:
+        these = alterations(spec, _wanted(spec, one), [one.field])
+        spec, found = altered(spec, these), [*found, *these]
+    return tuple(found)
+
+
+def _wanted(spec: JobSpec, change: ScheduledChange) -> JobSpec:
+    if change.field not in STEERABLE and not change.field.startswith(SETTINGS):
+        return spec  # its path is refused
+    try:
+        return altered(spec, [as_alteration(change)])
+    except ValueError:
+        raise InvalidInput(change.field, f"{change.value!r} is not allowed; it must be a number") from None
+
+
+def paused_because(records: Iterable[Steered]) -> str:
+    """Why a person has paused the job; empty if it is to go on."""
+    return next((one.new for one in reversed(tuple(records)) if one.field == PAUSED), "")
+
+
+def undone(checkpoint: CheckpointKept, records: Iterable[Steered]) -> bool:
+    """Whether the job was set back to an earlier round after this checkpoint was taken."""
+    return any(
+        one.field == ROLLBACK and checkpoint.created_at <= one.at and checkpoint.round > int(one.new)
+        for one in records
+    )
 
 
 def changed(job: JobId, spec: JobSpec, changes: Sequence[Alteration]) -> JobChanged:
@@ -88,13 +165,18 @@ def changed(job: JobId, spec: JobSpec, changes: Sequence[Alteration]) -> JobChan
 
 def check_synchrony(spec: JobSpec) -> None:
     """Refuse a synchrony under which the algorithm's steps would be wrong. Raises InvalidInput."""
-    if parse_synchrony(spec.synchrony).exact or build(spec.algorithm, spec.settings).takes_part_sums:
+    synchrony, algorithm = parse_synchrony(spec.synchrony), build(spec.algorithm, spec.settings)
+    if synchrony.exact:
         return
-    raise InvalidInput(
-        "synchrony",
-        f"{spec.synchrony} does not suit {spec.algorithm} with these settings: its steps need every row, "
-        "as synchronous rounds give them; an optimizer like adam or momentum can do without",
-    )
+    if not algorithm.takes_part_sums:
+        raise InvalidInput(
+            "synchrony",
+            f"{spec.synchrony} does not suit {spec.algorithm} with these settings: its steps need every row, "
+            "as synchronous rounds give them; a solver like adam or gradient_descent can do without",
+        )
+    harm = stale_sums_harm(algorithm) if synchrony.kind is SynchronyKind.ASYNCHRONOUS else ""
+    if harm:
+        raise InvalidInput("synchrony", f"{spec.synchrony} does not suit {spec.algorithm}: {harm}")
 
 
 def etag_of(spec: JobSpec) -> str:
@@ -102,13 +184,17 @@ def etag_of(spec: JobSpec) -> str:
     return hashlib.sha256(spec_to_bytes(spec)).hexdigest()[:16]
 
 
-def _check_paths(paths: Sequence[str]) -> None:
-    allowed = ", ".join(STEERABLE)
+def _check_paths(spec: JobSpec, paths: Sequence[str]) -> None:
+    names = [*STEERABLE, *(SETTINGS + name for name in sorted(steerable(spec.algorithm)))]
+    allowed = ", ".join(names)
     if not paths:
         raise InvalidInput("update_mask", f"it is empty; it must name one or more of: {allowed}")
     for path in paths:
-        if path not in STEERABLE:
-            raise InvalidInput("update_mask", f"{path!r} can't be changed on a live job; allowed: {allowed}")
+        if path not in names:
+            raise InvalidInput(
+                "update_mask",
+                f"{path!r} can't be changed on a live job of {spec.algorithm}; allowed: {allowed}",
+            )
 
 
 def _check_switch(switch: Alteration) -> None:

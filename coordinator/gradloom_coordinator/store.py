@@ -26,7 +26,7 @@ from gradloom_coordinator import tables as t
 from gradloom_coordinator.changes import Change, StoredJob
 from gradloom_coordinator.locks import lock_file
 from gradloom_coordinator.store_changes import insert_into, write
-from gradloom_coordinator.store_jobs import stored_jobs
+from gradloom_coordinator.store_jobs import excluded_workers, stored_jobs
 
 LOCK_KEY = 0x6772616C6F6F6D
 """Of PostgreSQL's advisory lock: one coordinator a database."""
@@ -76,6 +76,11 @@ class Store:
         """All jobs in the order of their submission. Raises VersionMismatch for what this release can't read."""
         with self._transaction() as connection:
             return stored_jobs(connection)
+
+    def load_excluded(self) -> dict[str, str]:
+        """The workers that people have excluded, with the reason."""
+        with self._transaction() as connection:
+            return excluded_workers(connection)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Write all changes in their order, or none."""

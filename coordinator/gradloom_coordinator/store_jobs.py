@@ -21,6 +21,16 @@ def stored_jobs(connection: Connection) -> list[StoredJob]:
     return [_stored_job(connection, row) for row in rows]
 
 
+EXCLUDED = "excluded:"
+"""Before a worker's name in the field of a record of the cluster, whose job is empty."""
+
+
+def excluded_workers(connection: Connection) -> dict[str, str]:
+    """The workers that people have excluded and not let in again, with the reason."""
+    last = {one.field.removeprefix(EXCLUDED): one.new for one in _steering(connection, "")}
+    return {worker: reason for worker, reason in last.items() if reason}
+
+
 def _stored_job(connection: Connection, row: Any) -> StoredJob:
     try:
         state = JobState(row.state)

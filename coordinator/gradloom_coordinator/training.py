@@ -1,13 +1,20 @@
-"""One job's steps from the first look at its data to the model. No I/O and no clock: totals in, messages out."""
+"""One job's steps from the first look at its data to the model, and to answers from its workers.
 
+No I/O and no clock: totals in, messages out.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradloom.algorithms.algorithm import Algorithm, Progress
+from gradloom.algorithms.algorithm import Algorithm, Progress, dtype_of
+from gradloom.algorithms.serving import Posed, serves_queries, serving_part
 from gradloom.data.manifest import Manifest
 from gradloom.data.preparation import Split
 from gradloom.data.profile_schema import schema_from_profile
+from gradloom.errors import InvalidInput
 from gradloom.models import Model
+from gradloom.nearest.answers import Answer
 from gradloom.saved import Saved
 from gradloom.schema import Schema
 from gradloom.steps import Merge, Step, merge_of
@@ -31,7 +38,16 @@ class Training:
     scores: dict[str, float] = field(default_factory=dict)
     ended_because: str = ""
     finished: bool = False
+    posed: Sequence[Posed] = ()
+    """What the round of queries asks that is prepared or open."""
+    answers: Sequence[Answer | InvalidInput] = ()
+    """To each of these, once the round is over."""
     _state: Any = None
+
+    @property
+    def dtype(self) -> str:
+        """Of the rows that the next round is computed from; empty before the data is known."""
+        return "" if self.step is Step.PROFILE else dtype_of(self.algorithm, self._state)
 
     @property
     def merge(self) -> Merge:
@@ -47,6 +63,8 @@ class Training:
                 return self.algorithm.broadcast(self._state)
             case Step.ASSESS:
                 return self.algorithm.solution(self._state)
+            case Step.QUERY:
+                return serving_part(self.algorithm).ask(self._state, self.posed)
 
     def damped(self, partial: Tensors, staleness: int) -> Tensors:
         """A partial that is so many updates old, with its due weight."""
@@ -67,6 +85,14 @@ class Training:
                 self.scores = self.algorithm.scores(total)
                 self.finished = True
                 return None
+            case Step.QUERY:
+                self.answers = serving_part(self.algorithm).answers(self._state, self.posed, total)
+                return None
+
+    @property
+    def serves(self) -> bool:
+        """Whether workers answer queries once it is finished; else the model knows all that is needed."""
+        return serves_queries(self.algorithm) and self.algorithm.serves(self._state)
 
     def save(self) -> tuple[Saved, int] | None:
         """The algorithm's state and its round, for a checkpoint; None before the data is known."""

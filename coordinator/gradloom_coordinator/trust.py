@@ -14,6 +14,8 @@ class Trust:
     """In a row: one probe that succeeds wipes them out only step by step."""
     excluded_until: float = 0.0
     """It is let back in by a probe after this time; 0 = it is not excluded."""
+    barred: str = ""
+    """Why a person has excluded it, until a person lets it in again; empty = none has."""
 
     def succeeded(self) -> None:
         """An answer was counted."""

@@ -16,7 +16,7 @@ clock or draws from a global random generator; ``state`` is a frozen value.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,6 +29,7 @@ from gradloom.tensors import Tensors
 S = TypeVar("S")
 Task = Literal["regression", "binary", "multiclass", "unsupervised"]
 """What the target is: numbers, one of two classes, one of two or more, or nothing that is looked at."""
+Dtype = Literal["float32", "float64"]
 
 
 class Settings(BaseModel):
@@ -36,13 +37,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    steerable: ClassVar[frozenset[str]] = frozenset()
+    """Settings that may change while a job lives: ``update`` goes on from a state that was made with others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What an algorithm needs of those around it: how its rows are prepared, how its messages may travel."""
 
     task: Task
-    dtype: Literal["float32", "float64"]
+    dtype: Dtype
     standardize: bool
     """Subtract each column's mean over the train rows and divide by its standard deviation."""
     validation_fraction: float = 0.0
@@ -54,6 +58,12 @@ class Needs:
     """Tensors of a broadcast that may be sent as compressed differences from the round before."""
     heavy_update: bool = False
     """Whether ``update`` takes long, whatever the size of its messages."""
+    center: bool = False
+    """Subtract each column's mean over the train rows, weights left out, before the cast to ``dtype``."""
+    missing_allowed: bool = False
+    """Whether a feature may have cells without a value: they are NaN in X, and count as the mean in the center."""
+    nonnegative: bool = False
+    """Whether a feature with a cell below 0 is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +157,32 @@ class Algorithm(Protocol[S]):
     def scores(self, total: Tensors) -> dict[str, float]:
         """Named scores from the merged metric sums, e.g. ``accuracy``, ``log_loss``, ``r2``, ``rmse``."""
         ...
+
+
+@runtime_checkable
+class Refining(Protocol):
+    """What an algorithm may have besides: it begins on rows of one dtype and goes on, when that pays, on another."""
+
+    def dtype_of(self, state: Any) -> Dtype:
+        """The dtype of the rows in the rounds from this state on; a pure function of the state."""
+        ...
+
+
+@runtime_checkable
+class Harmed(Protocol):
+    """What an algorithm may have besides: partials of old parameters may do it more harm than the delay."""
+
+    @property
+    def stale_sums_harm(self) -> str:
+        """Empty if a damped partial of old parameters does no harm; else why it does, and what to do."""
+        ...
+
+
+def dtype_of(algorithm: Algorithm[Any], state: Any) -> Dtype:
+    """The dtype of the rows that the next round needs."""
+    return algorithm.dtype_of(state) if isinstance(algorithm, Refining) else algorithm.needs.dtype
+
+
+def stale_sums_harm(algorithm: Algorithm[Any]) -> str:
+    """Why partials of old parameters must not be used; empty if they may."""
+    return algorithm.stale_sums_harm if isinstance(algorithm, Harmed) else ""

@@ -1,39 +1,43 @@
-"""Linear models: an objective, an optimizer and an L2 penalty, composed into one algorithm.
+"""Linear models: an objective, a solver and a penalty, composed into one algorithm.
 
-    minimise over w, b:   1/W sum_i s_i loss(y_i, x_i w + b)  +  l2/2 |w|^2,        W = sum_i s_i
+    minimise over w, b:   1/W sum_i s_i loss(y_i, x_i w + b)  +  l1 |w|_1  +  l2/2 |w|^2,        W = sum_i s_i
 
-Workers know only the objective: they return sums of loss and gradient over their rows. The penalty, the division
-by W and the optimizer are the coordinator's. Parameters are float64 everywhere; a worker casts them to the dtype
-of its rows. Nothing here loops over rows.
+or W times the first term, with ``penalty_per=sum``. Workers know only the objective: they return sums over their rows.
+The penalty, the division by W and the solver are the coordinator's. Parameters are float64 everywhere; a worker casts
+them to the dtype of its rows, which is float32 until that is what stands in the way (``polishing``), then float64.
 """
 
 from dataclasses import dataclass, replace
-from math import inf, isfinite, prod
-from sys import float_info
+from math import inf, isfinite
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradloom.algorithms.algorithm import Needs, Progress, Task
+from gradloom.algorithms.algorithm import Dtype, Needs, Progress, Task
+from gradloom.algorithms.epochs import steps_per_epoch
+from gradloom.algorithms.linear_layout import Layout
+from gradloom.algorithms.linear_partials import layout_of, message_of, partial_of, validation_of, walk_of
+from gradloom.algorithms.linear_problem import NotFinite, Problem
 from gradloom.algorithms.linear_settings import ClassifierSettings, LinearSettings
-from gradloom.algorithms.local_steps import Batch, averaged, moments_of, walk
-from gradloom.data.preparation import aligned_empty
+from gradloom.algorithms.local_steps import moments_of
 from gradloom.data.shard import Rows, Shard
 from gradloom.errors import InvalidInput, JobFailed
 from gradloom.models import Linear, Model, probabilities
 from gradloom.objectives import Objective
-from gradloom.optimizers import Adam, AnyOptimizer, GradientDescent, Lbfgs, Momentum, OptimizerState
+from gradloom.optimizers import AnyOptimizer, GramState, OptimizerState
 from gradloom.optimizers.first_order import FirstOrderState
-from gradloom.rng import shuffled_rows
+from gradloom.optimizers.lbfgs import LbfgsState
+from gradloom.optimizers.lbfgsb import LbfgsbState
+from gradloom.optimizers.optimizer import Vector
 from gradloom.saved import Saved, restore_value, save_value
 from gradloom.schema import Schema
 from gradloom.scores import classification_scores, classification_sums, regression_scores, regression_sums
 from gradloom.tensors import Tensors, sum_tensors
 
-Vector = NDArray[np.float64]
-DEFAULT_LEARNING_RATE = 0.01
-LOSS_NOISE = {"float32": 1e-6, "float64": 1e-14}
-"""Relative error of a loss that was computed from rows of this dtype."""
+FLOAT32_TOLERANCE = 1e-6
+"""Below it a gradient relative to its first value means nothing in float32."""
+POLISHING_FROM = 1e-5
+"""Once the gradient is that small, relative to its first value, rows are float64 if the tolerance asks for it."""
+POLISHED = ("newton", "lbfgs", "lbfgsb", "barzilai_borwein", "gradient_descent")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +45,15 @@ class LinearState:
     """Where the training stands."""
 
     schema: Schema
+    solver: str
+    """As it was chosen at the start."""
     optimizer: OptimizerState
     round: int = 0
     loss: float | None = None
     """At the point of the last round, penalty included."""
     first_gradient_norm: float = inf
+    polishing: bool = False
+    """Whether rows are float64 from here on, though they began as float32."""
     validation_loss: float | None = None
     best_validation_loss: float = inf
     best_parameters: Vector | None = None
@@ -62,96 +70,116 @@ class LinearModel:
     task: Task
     objective: Objective
     settings: LinearSettings
+    one_versus_rest: bool = False
+    """Whether more than two classes have an output each, beside one for two."""
 
     @property
     def needs(self) -> Needs:
-        """How rows are prepared."""
+        """How rows are prepared. Least squares may be solved from one matrix, which nothing lossy may touch."""
         s = self.settings
-        class_weight = s.class_weight if isinstance(s, ClassifierSettings) else ""
+        squared = self.objective.name == "squared" and s.solver in ("auto", "gram") and not s.stepper
+        exact = squared or s.solver == "newton"
         return Needs(
             self.task,
-            s.dtype,
+            "float64" if squared and s.tolerance < FLOAT32_TOLERANCE else s.dtype,
             s.standardize,
             s.validation_fraction,
-            class_weight,
-            gradients=("gradient",),
+            s.class_weight if isinstance(s, ClassifierSettings) else "",
+            gradients=() if exact or self._walks else ("gradient",),
             parameters=("coefficients",),
+            heavy_update=s.l1 > 0 and not s.stepper,  # coordinate descent, or the corners of a box
+            center=s.fit_intercept and not self._penalizes_intercept and not s.standardize,
         )
+
+    def dtype_of(self, state: LinearState) -> Dtype:
+        """Of the rows in the rounds from here on."""
+        return "float64" if state.polishing else self.needs.dtype
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
     def start(self, schema: Schema) -> LinearState:
-        """All parameters zero. Raises InvalidInput if the classes of the data do not suit the task."""
+        """All parameters zero. Raises InvalidInput if the classes of the data do not suit the task or the solver."""
         allowed = {"regression": (0, 0), "binary": (2, 2), "multiclass": (2, inf)}[self.task]
         if not allowed[0] <= schema.n_classes <= allowed[1]:
             raise InvalidInput(
                 schema.target, f"has {schema.n_classes} classes, which {self.name} can't learn"
             )
-        size = schema.n_features * self._outputs(schema) + self._outputs(schema) * self.settings.fit_intercept
-        return LinearState(schema, self._optimizer(schema.n_features).init(np.zeros(size)))
+        problem = self._problem(schema)
+        solver = problem.choice.solver
+        optimizer = problem.optimizer(solver, self.needs.dtype)
+        return LinearState(schema, solver, optimizer.init(np.zeros(problem.layout.size)))
 
     def broadcast(self, state: LinearState) -> Tensors:
-        """coefficients (d,) or (d, K), intercept () or (K,) float64; round, seed () int64."""
-        coefficients, intercept = self._unpack(state.optimizer.point, state.schema)
-        return {
-            "coefficients": coefficients,
-            "intercept": intercept,
+        """The point; round, seed, epoch_steps () int64; and what else is wanted, see ``linear_partials``."""
+        schema, problem, yes = state.schema, self._problem(state.schema), np.asarray(1, dtype=np.int64)
+        batch_size = self.settings.batch_size if self.settings.stepper else 0
+        message = {
+            **message_of(problem.layout.point(state.optimizer.point)),
             "round": np.asarray(state.round, dtype=np.int64),
-            "seed": np.asarray(state.schema.preparation.split.seed, dtype=np.int64),
-            **(
-                moments_of(state.optimizer)
-                if isinstance(state.optimizer, FirstOrderState) and self._walks
-                else {}
-            ),
+            "seed": np.asarray(schema.preparation.split.seed, dtype=np.int64),
+            "epoch_steps": np.asarray(steps_per_epoch(schema.train_rows, batch_size), dtype=np.int64),
         }
+        if self._walks and isinstance(state.optimizer, FirstOrderState):
+            weight = np.asarray(schema.train_weight)
+            return {**message, **moments_of(state.optimizer), "train_weight": weight}
+        if isinstance(state.optimizer, GramState):
+            return message if state.optimizer.solved else {**message, "gram": yes}
+        if state.round == 0 and problem.looks_first:
+            message["look"] = yes
+        return {**message, **problem.wanted(self._optimizer(state), state.optimizer)}
 
     def map(self, shard: Shard, message: Tensors) -> Tensors:
-        """Sums over the shard's rows, all float64.
-
-        loss, weight, rows (), gradient (d,) or (d, K), intercept_gradient () or (K,) over the train rows or this
-        round's batch of them; validation_loss, validation_weight () over the validation rows.
-        """
-        w, b = message["coefficients"], message["intercept"]
-        held = shard.validation
-        validation_loss, validation_weight = self.objective.loss(held.X, held.y, held.weight, w, b)
-        validation = {
-            "validation_loss": np.asarray(validation_loss),
-            "validation_weight": np.asarray(validation_weight),
-        }
-        if self._walks:
-            return {**self._walk(shard, message), **validation}
-        train = self._batch(shard, int(message["round"]), int(message["seed"]))
-        sums = self.objective.sums(train.X, train.y, train.weight, w, b)
-        return {
-            "loss": np.asarray(sums.loss),
-            "weight": np.asarray(sums.weight),
-            "rows": np.asarray(float(len(train))),
-            "gradient": sums.coefficients,
-            "intercept_gradient": sums.intercept,
-            **validation,
-        }
+        """Sums over the shard's rows, all float64; see ``linear_partials``."""
+        validation = validation_of(self.objective, shard, message)
+        if not self._walks:
+            return {**partial_of(self.objective, shard, message), **validation}
+        layout = layout_of(self.objective, self.settings, message["coefficients"])
+        problem = Problem.of(self.objective, self.settings, layout, float(message["train_weight"]))
+        optimizer = problem.optimizer(self.settings.stepper, self.needs.dtype)
+        walked = walk_of(self.objective, self.settings, optimizer, problem.penalty, shard, message)
+        return {**walked, **validation}
 
     merge = staticmethod(sum_tensors)
 
     def update(self, state: LinearState, total: Tensors) -> LinearState:
         """One evaluation goes into the optimizer. Raises JobFailed if it is not finite: the training diverged."""
-        if self._walks:
-            loss, stepped = self._averaged(state, total)
-        else:
-            loss, gradient = self._penalised(state, total)
-            stepped = self._optimizer(state.schema.n_features).update(state.optimizer, loss, gradient)
-        first = stepped.gradient_norm if state.round == 0 else state.first_gradient_norm
+        weight = float(total["weight"])
+        if weight <= 0:
+            raise JobFailed(
+                f"no row of round {state.round} has a weight above 0; a larger batch_size may hold some"
+            )
+        try:
+            loss, stepped = self._stepped(state, total)
+        except NotFinite:
+            raise self._diverged(state) from None
+        first = state.first_gradient_norm
+        if state.round == 0 and "target_sums" in total:
+            start = self._problem(state.schema).start_from(total["target_sums"], weight)
+            stepped = self._optimizer(state).init(start)
+        elif not isfinite(first):
+            first = stepped.gradient_norm
         after = replace(state, optimizer=stepped, round=state.round + 1, loss=loss, first_gradient_norm=first)
-        return self._validated(after, state.optimizer.point, total)
+        return self._polished(self._validated(after, state.optimizer.point, total))
 
     @property
     def takes_part_sums(self) -> bool:
         """Steps along the gradient do; a line search compares losses, which must be of the same rows."""
-        return self.settings.optimizer != "lbfgs" and not self._walks
+        return bool(self.settings.stepper) and not self._walks
+
+    @property
+    def stale_sums_harm(self) -> str:
+        """Velocity adds up gradients that are old already: measured, it diverges where plain steps do not."""
+        s = self.settings
+        if s.stepper != "momentum" or not s.momentum:
+            return ""
+        return (
+            f"momentum={s.momentum:g} adds up gradients that are old already, and diverges; "
+            "set momentum=0, or solver=gradient_descent or adam"
+        )
 
     def damped(self, partial: Tensors, factor: float) -> Tensors:
         """The gradient shrinks, what was seen (loss, weight, rows) does not: so the step is the shorter one."""
-        names = ("gradient", "intercept_gradient")
+        names = ("gradient", "intercept_gradient", "scale_gradient")
         return {**partial, **{name: partial[name] * factor for name in names}}
 
     def save(self, state: LinearState) -> Saved:
@@ -160,19 +188,28 @@ class LinearModel:
 
     def restore(self, schema: Schema, saved: Saved) -> LinearState:
         """The state that was saved."""
-        optimizer = self._optimizer(schema.n_features).restore(saved.under("optimizer"))
+        problem = self._problem(schema)
+        solver = str(saved.values.get("solver", problem.choice.solver))
+        optimizer = problem.optimizer(solver, self.needs.dtype).restore(saved.under("optimizer"))
         return restore_value(LinearState, saved, schema=schema, optimizer=optimizer)
 
     def done(self, state: LinearState) -> str | None:
-        """Converged, stalled, out of patience, or out of rounds."""
+        """Solved, converged, stalled, out of patience, or out of rounds."""
         s, stepped = self.settings, state.optimizer
-        full_pass = s.batch_size == 0  # the gradient of one batch says little about convergence
         if state.round == 0:
             return None
-        if full_pass and stepped.gradient_norm <= s.tolerance * state.first_gradient_norm:
-            return f"converged: the gradient is at most {s.tolerance:g} of what it was at first"
+        if isinstance(stepped, GramState) and self._is_seen(state, stepped):
+            return f"solved{self._by(state)}"
+        whole = isfinite(stepped.gradient_norm) and not (s.stepper and s.batch_size)  # one batch says little
+        if (
+            whole
+            and not isinstance(stepped, GramState)
+            and stepped.gradient_norm <= s.tolerance * state.first_gradient_norm
+        ):
+            what = f"the gradient is at most {s.tolerance:g} of what it was at first"
+            return f"converged: {what}{self._by(state)}"
         if stepped.stalled is not None:
-            return f"converged: {stepped.stalled}"
+            return f"converged: {stepped.stalled}{self._by(state)}"
         if s.patience and state.rounds_without_better >= s.patience:
             return f"no better validation loss in {s.patience} rounds"
         if state.round >= s.max_rounds:
@@ -182,7 +219,9 @@ class LinearModel:
     def finish(self, state: LinearState) -> Model:
         """The model on raw columns: x w' + b' = ((x - center) / scale) w + b."""
         schema, preparation = state.schema, state.schema.preparation
-        coefficients, intercept = self._unpack(self._solution(state), schema)
+        problem, flat = self._problem(schema), self._solution(state)
+        at = problem.layout.point(flat)
+        coefficients, intercept = at.coefficients, at.intercept
         if preparation.scale:
             coefficients = (coefficients.T / np.asarray(preparation.scale)).T
         if preparation.center:
@@ -201,12 +240,16 @@ class LinearModel:
                 "train_weight": schema.train_weight,
                 "rounds": state.round,
                 "stopped": self.done(state) or "stopped early",
+                "solver": state.solver,
+                "solver_because": problem.choice.why,
+                "polished": state.polishing,
+                **({"scale": problem.scale(flat)} if self.objective.scaled is not None else {}),
             },
         )
 
     def progress(self, state: LinearState) -> Progress:
         """Loss of the last round, penalty included, and the gradient's largest entry."""
-        seen = state.round > 0
+        seen = state.round > 0 and isfinite(state.optimizer.gradient_norm)
         return Progress(
             iteration=state.round,
             max_iterations=self.settings.max_rounds,
@@ -220,112 +263,73 @@ class LinearModel:
 
     def solution(self, state: LinearState) -> Tensors:
         """coefficients and intercept of the best answer so far, on the columns that workers hold."""
-        coefficients, intercept = self._unpack(self._solution(state), state.schema)
-        return {"coefficients": coefficients, "intercept": intercept}
+        at = self._layout(state.schema).point(self._solution(state))
+        return {"coefficients": at.coefficients, "intercept": np.asarray(at.intercept)}
 
     def assess(self, rows: Rows, solution: Tensors) -> Tensors:
         """Metric sums of the solution; see ``gradloom.scores``."""
         z = rows.X @ solution["coefficients"] + solution["intercept"]
-        if self.task == "regression":
-            return regression_sums(rows.y, z, rows.weight, center=float(solution["intercept"]))
-        return classification_sums(rows.y, probabilities(z), rows.weight)
+        if self.task != "regression":
+            return classification_sums(rows.y, probabilities(z), rows.weight)
+        if self.objective.name == "poisson":
+            return regression_sums(
+                rows.y, np.exp(z), rows.weight, center=float(np.exp(solution["intercept"]))
+            )
+        return regression_sums(rows.y, z, rows.weight, center=float(solution["intercept"]))
 
     def scores(self, total: Tensors) -> dict[str, float]:
-        """accuracy, log_loss and roc_auc, or r2, rmse and mae."""
-        return regression_scores(total) if self.task == "regression" else classification_scores(total)
+        """accuracy, log_loss and roc_auc, or r2, rmse and mae; a support vector machine knows no probabilities."""
+        if self.task == "regression":
+            return regression_scores(total)
+        scores = classification_scores(total)
+        if self.one_versus_rest:
+            scores.pop("log_loss", None)
+        return scores
 
     # --- parts ---------------------------------------------------------------------------------------------------
-
-    def _outputs(self, schema: Schema) -> int:
-        return schema.n_classes if self.task == "multiclass" else 1
-
-    def _unpack(self, parameters: Vector, schema: Schema) -> tuple[Vector, Vector]:
-        """The flat vector as coefficients and intercept; the intercept comes last, or not at all."""
-        outputs = (self._outputs(schema),) if self.task == "multiclass" else ()
-        return self._split(parameters, (schema.n_features, *outputs))
-
-    def _split(self, parameters: Vector, shape: tuple[int, ...]) -> tuple[Vector, Vector]:
-        """The flat vector as coefficients of this shape and what is left of it."""
-        size = prod(shape)
-        if not self.settings.fit_intercept:
-            return parameters[:size].reshape(shape), np.zeros(shape[1:])
-        return parameters[:size].reshape(shape), parameters[size:].reshape(shape[1:])
-
-    def _joined(self, coefficients: Vector, intercept: Vector) -> Vector:
-        """The flat vector again: what belongs to an intercept that is not learnt is left out."""
-        parts = (coefficients, intercept) if self.settings.fit_intercept else (coefficients,)
-        return np.concatenate([part.ravel() for part in parts])
-
-    def _batch(self, shard: Shard, round_: int, seed: int) -> Rows:
-        """The train rows of this round: all, or the next batch of a permutation that is new in every epoch."""
-        rows, size = shard.train, self.settings.batch_size
-        if size == 0 or size >= len(rows):
-            return rows
-        epoch, step = divmod(round_, -(-len(rows) // size))
-        order = shuffled_rows(seed, shard.index, epoch, len(rows))
-        chosen = order[step * size : (step + 1) * size]
-        X = aligned_empty((len(chosen), rows.X.shape[1]), rows.X.dtype)
-        np.take(rows.X, chosen, axis=0, out=X)
-        weight = None if rows.weight is None else rows.weight[chosen]
-        return Rows(X, rows.y[chosen], weight, rows.positions[chosen])
-
-    # --- local steps ---------------------------------------------------------------------------------------------
 
     @property
     def _walks(self) -> bool:
         """Whether shards take steps by themselves."""
         return self.settings.local_steps > 1
 
-    def _walk(self, shard: Shard, message: Tensors) -> Tensors:
-        """``local_steps`` steps on batches of one shard; see ``gradloom.algorithms.local_steps``."""
-        w, b = message["coefficients"], message["intercept"]
-        steps, first = self.settings.local_steps, int(message["round"]) * self.settings.local_steps
+    @property
+    def _penalizes_intercept(self) -> bool:
+        return isinstance(self.settings, ClassifierSettings) and self.settings.penalize_intercept
 
-        def evaluate(i: int, point: Vector) -> Batch:
-            rows = self._batch(shard, first + i, int(message["seed"]))
-            w_i, b_i = self._split(point, w.shape)
-            sums = self.objective.sums(rows.X, rows.y, rows.weight, w_i, b_i)
-            weight = max(float(sums.weight), float_info.min)
-            gradient = self._joined(
-                sums.coefficients / weight + self.settings.l2 * w_i, sums.intercept / weight
-            )
-            return Batch(float(sums.loss), float(sums.weight), len(rows), gradient)
+    def _layout(self, schema: Schema) -> Layout:
+        several = self.task == "multiclass" and not (self.one_versus_rest and schema.n_classes == 2)
+        outputs = schema.n_classes if several else 0
+        scaled = self.objective.scaled is not None
+        return Layout(schema.n_features, outputs, self.settings.fit_intercept, scaled)
 
-        return walk(self._optimizer(w.shape[0]), self._joined(w, b), message, steps, evaluate)
+    def _problem(self, schema: Schema) -> Problem:
+        return Problem.of(self.objective, self.settings, self._layout(schema), schema.train_weight)
 
-    def _averaged(self, state: LinearState, total: Tensors) -> tuple[float, FirstOrderState]:
-        loss, before = self._mean_loss(state, total), state.optimizer
-        assert isinstance(before, FirstOrderState)
-        stepped = averaged(
-            before, total, loss, self._step_length(state.schema.n_features), self.settings.local_steps
-        )
-        if not np.isfinite(stepped.point).all():
-            raise self._diverged(state)
-        return loss, stepped
+    def _optimizer(self, state: LinearState) -> AnyOptimizer:
+        return self._problem(state.schema).optimizer(state.solver, self.dtype_of(state))
 
-    def _penalised(self, state: LinearState, total: Tensors) -> tuple[float, Vector]:
-        loss, weight = self._mean_loss(state, total), float(total["weight"])
-        coefficients, _ = self._unpack(state.optimizer.point, state.schema)
-        gradient = self._joined(
-            total["gradient"] / weight + self.settings.l2 * coefficients, total["intercept_gradient"] / weight
-        )
-        if not np.isfinite(gradient).all():
-            raise self._diverged(state)
-        return loss, gradient
+    def _solution(self, state: LinearState) -> Vector:
+        return state.optimizer.solution if state.best_parameters is None else state.best_parameters
 
-    def _mean_loss(self, state: LinearState, total: Tensors) -> float:
-        """Per unit of weight, penalty included. Raises JobFailed where that is no finite number."""
-        weight = float(total["weight"])
-        if weight <= 0:
-            raise JobFailed(
-                f"no row of round {state.round} has a weight above 0; a larger batch_size may hold some"
-            )
-        coefficients, _ = self._unpack(state.optimizer.point, state.schema)
-        penalty = 0.5 * self.settings.l2 * float(np.vdot(coefficients, coefficients))
-        loss = float(total["loss"]) / weight + penalty
-        if not isfinite(loss):
-            raise self._diverged(state)
-        return loss
+    def _by(self, state: LinearState) -> str:
+        """Which solver it was, where nobody had asked for it."""
+        if self.settings.solver != "auto":
+            return ""
+        return f" (solver {state.solver}: {self._problem(state.schema).choice.why})"
+
+    def _is_seen(self, state: LinearState, solved: GramState) -> bool:
+        """Whether there is a solution, and rows to validate on were looked at with it."""
+        return solved.solved and (state.round > 1 or not state.schema.validation_rows)
+
+    def _stepped(self, state: LinearState, total: Tensors) -> tuple[float, OptimizerState]:
+        """The loss of the round and the solver's next state. Raises NotFinite."""
+        problem, before = self._problem(state.schema), state.optimizer
+        loss = problem.loss(total, before.point)
+        if self._walks and isinstance(before, FirstOrderState):
+            return loss, problem.averaged(state.solver, before, total, loss)
+        after = problem.stepped(self._optimizer(state), before, total, loss)
+        return (after.loss if isinstance(after, GramState) else loss), after
 
     def _diverged(self, state: LinearState) -> JobFailed:
         rate = state.optimizer.learning_rate
@@ -346,30 +350,21 @@ class LinearModel:
             return replace(state, best_validation_loss=loss, best_parameters=point, rounds_without_better=0)
         return replace(state, rounds_without_better=state.rounds_without_better + 1)
 
-    def _solution(self, state: LinearState) -> Vector:
-        return state.optimizer.solution if state.best_parameters is None else state.best_parameters
-
-    def _optimizer(self, n_features: int) -> AnyOptimizer:
-        s = self.settings
-        match s.optimizer:
-            case "lbfgs":
-                return Lbfgs(noise=LOSS_NOISE[s.dtype])
-            case "gradient_descent":
-                return GradientDescent(self._step_length(n_features))
-            case "momentum":
-                return Momentum(self._step_length(n_features), s.momentum, s.nesterov)
-            case "adam":
-                return Adam(self._step_length(n_features), s.beta1, s.beta2, s.epsilon)
-
-    def _step_length(self, n_features: int) -> float:
-        """The learning_rate that was set, else Adam's default, else 1/L.
-
-        On d standardised columns and an intercept the Hessian's largest eigenvalue is at most its trace,
-        L <= curvature (d + 1) + l2: a step of 1/L never raises the loss. (Unequal weights may stretch that bound.)
-        """
-        s = self.settings
-        if s.learning_rate is not None:
-            return s.learning_rate
-        if s.optimizer == "adam" or not s.standardize:
-            return DEFAULT_LEARNING_RATE
-        return 1.0 / (self.objective.curvature * (n_features + 1) + s.l2)
+    def _polished(self, state: LinearState) -> LinearState:
+        """Go on with float64 rows once float32 has led as far as it can, if the tolerance asks for more."""
+        s, reached = self.settings, state.optimizer
+        wanted = (
+            s.tolerance < FLOAT32_TOLERANCE and state.solver in POLISHED and not (s.batch_size or self._walks)
+        )
+        if not wanted or self.dtype_of(state) == "float64":
+            return state
+        near = reached.gradient_norm <= POLISHING_FROM * state.first_gradient_norm < inf
+        if not near and reached.stalled is None:
+            return state
+        state = replace(state, polishing=True)
+        if isinstance(reached, FirstOrderState):
+            return replace(state, optimizer=replace(reached, gradient_norm=inf))
+        fresh = self._optimizer(state).init(reached.solution)
+        if isinstance(reached, LbfgsState | LbfgsbState):
+            fresh = replace(fresh, pairs=reached.pairs)
+        return replace(state, optimizer=fresh)

@@ -6,7 +6,6 @@ that can't be loaded is left out, and whoever asks for it hears why.
 """
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +17,7 @@ from pydantic import ValidationError
 from gradloom.algorithms.algorithm import Algorithm, Settings
 from gradloom.errors import Conflict, InvalidInput
 from gradloom.jobs import AlgorithmDescription
-
-log = logging.getLogger(__name__)
+from gradloom.specs import setting_text
 
 T = TypeVar("T", bound=Settings)
 PLUGINS = "gradloom.algorithms"
@@ -66,13 +64,16 @@ def build(name: str, settings: Mapping[str, object] | None = None) -> Algorithm[
     Raises InvalidInput for an unknown algorithm or setting, with the nearest known name, and for a value that is
     not allowed, with what is.
     """
-    entry = _entry(name)
-    given = dict(settings or {})
+    return _entry(name).make(_checked(name, settings or {}))
+
+
+def _checked(name: str, given: Mapping[str, object]) -> Settings:
+    kind = _entry(name).settings
     for setting in given:
-        if setting not in entry.settings.model_fields:
-            raise InvalidInput.unknown_name("setting", setting, entry.settings.model_fields)
+        if setting not in kind.model_fields:
+            raise InvalidInput.unknown_name("setting", setting, kind.model_fields)
     try:
-        return entry.make(entry.settings(**given))
+        return kind(**given)
     except ValidationError as error:
         raise _refusal(error) from error
 
@@ -92,12 +93,28 @@ def _load_plugins() -> None:
             point.load()()
         except Exception as error:  # noqa: BLE001 - a stranger's code must not keep ours from working
             _BROKEN[point.name] = f"{_home(point)} could not be loaded: {type(error).__name__}: {error}"
-            log.warning("algorithm %r: %s", point.name, _BROKEN[point.name])
 
 
 def _home(point: EntryPoint) -> str:
     package = point.dist.name if point.dist else "its package"
     return f"{point.value} of {package}"
+
+
+def broken() -> dict[str, str]:
+    """Why algorithms of other packages could not be loaded, by the name of their entry point."""
+    _load_plugins()
+    return dict(_BROKEN)
+
+
+def steerable(name: str) -> frozenset[str]:
+    """The settings that may change while a job lives. Raises InvalidInput for an unknown algorithm."""
+    return _entry(name).settings.steerable
+
+
+def setting_texts(name: str, settings: Mapping[str, object]) -> dict[str, str]:
+    """Every setting as text, defaults written out. Raises InvalidInput as ``build``."""
+    values = _checked(name, settings).model_dump()
+    return {setting: setting_text(setting, value) for setting, value in values.items()}
 
 
 def _entry(name: str) -> _Entry:

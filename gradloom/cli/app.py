@@ -8,20 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradloom.cli import control
 from gradloom.cli.options import (
+    DEFAULT_CLUSTER,
     AlgorithmSettings,
     AsJson,
     Cluster,
     ClusterIfAny,
+    Codec,
     Data,
+    Downlink,
     Format,
     JobId,
     ModelFile,
     Placement,
+    Reason,
     RequiredLabels,
     ShareWeight,
     Speculation,
     Synchrony,
+    WorkerName,
 )
 from gradloom.settings import DEFAULT_PORT
 
@@ -32,7 +38,6 @@ EPILOG = (
     "Exit status: 0 done; 1 the job failed, or the cluster refused; 2 bad input; 3 the cluster can't be reached; "
     "4 not found; 5 the job was cancelled; 130 interrupted. GRADLOOM_DEBUG=1 shows tracebacks."
 )
-DEFAULT_CLUSTER = f"localhost:{DEFAULT_PORT}"
 
 app = typer.Typer(
     help="Train models on data that is spread over many machines.",
@@ -112,6 +117,8 @@ def train(
     ] = 0,
     placement: Placement = "",
     synchrony: Synchrony = "",
+    codec: Codec = "",
+    downlink: Downlink = "",
     speculation: Speculation = True,
     share_weight: ShareWeight = 1.0,
     required_labels: RequiredLabels = None,
@@ -138,6 +145,8 @@ def train(
         seed=seed,
         placement=placement,
         synchrony=synchrony,
+        codec=codec,
+        downlink=downlink,
         speculation=speculation,
         share_weight=share_weight,
         required_labels=required_labels or [],
@@ -184,13 +193,33 @@ def watch(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = Fals
     from gradloom.client import Client
 
     with Client(cluster) as client:
-        training.watch(client.job(job), as_json=as_json)
+        training.watch(client, client.job(job), as_json=as_json)
+
+
+@app.command()
+def top(cluster: Cluster = DEFAULT_CLUSTER) -> None:
+    """Show the workers and the jobs of a cluster as they change, until Ctrl-C."""
+    import sys
+
+    from rich.console import Group
+
+    from gradloom.cli import live, views
+    from gradloom.cli.output import results
+    from gradloom.client import Client
+
+    with Client(cluster) as client:
+
+        def look() -> Group:
+            active = [job for job in client.jobs() if not job.state.final]
+            return Group(views.workers_table(client.workers()), "", views.jobs_table(active))
+
+        live.show_top(look, results(), once=not sys.stdout.isatty())
 
 
 @app.command()
 def cancel(
     job: JobId,
-    reason: Annotated[str, typer.Option(help="Why, for those who read it later.")] = "",
+    reason: Reason = "",
     cluster: Cluster = DEFAULT_CLUSTER,
     as_json: AsJson = False,
 ) -> None:
@@ -205,35 +234,6 @@ def cancel(
         write_json(views.job_values(view))
     else:
         write_line(f"job {view.job_id} is {view.state}")
-
-
-@app.command("set")
-def set_(
-    job: JobId,
-    changes: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME=VALUE...",
-            help="placement, synchrony, speculation (on or off) or share_weight; several at once may be.",
-        ),
-    ],
-    cluster: Cluster = DEFAULT_CLUSTER,
-    as_json: AsJson = False,
-) -> None:
-    """Change how a live job is scheduled, from its next round on."""
-    from dataclasses import asdict
-
-    from gradloom.cli import steering, views
-    from gradloom.cli.output import results, write_json
-    from gradloom.client import Client
-
-    wanted = steering.changes_of(changes)
-    with Client(cluster) as client:
-        view = client.job(job).update(**asdict(wanted))
-    if as_json:
-        write_json(views.job_values(view))
-    else:
-        results().print(views.job_details(view))
 
 
 @app.command()
@@ -255,8 +255,10 @@ def workers(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None
 
 @app.command()
 def chaos(
-    worker: Annotated[str, typer.Argument(metavar="WORKER", help="See: gradloom workers.")],
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="slow, kill, pause, partition or corrupt.")],
+    worker: WorkerName,
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="slow, kill, pause, partition, corrupt or nan.")
+    ],
     for_: Annotated[
         str | None,
         typer.Option(
@@ -312,19 +314,23 @@ def model(
 
 @app.command()
 def predict(
-    model: ModelFile,
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model file; with --cluster a job's id too.")
+    ],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .csv or .parquet file, a line for each row.")],
     data_format: Format = None,
+    cluster: ClusterIfAny = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict with a model file, without a cluster."""
+    """Predict with a model file, without a cluster; or with a job's model, or a job that serves queries."""
     from gradloom.cli import offline
+    from gradloom.cli.online import predictor
     from gradloom.cli.output import write_json, write_line
-    from gradloom.models import load_model
 
     offline.check_output(out)
-    rows = offline.predict(load_model(model), data, data_format, out)
+    with predictor(model, cluster) as found:
+        rows = offline.predict(found, data, data_format, out)
     if as_json:
         write_json({"rows": rows, "out": str(out)})
     else:
@@ -396,3 +402,6 @@ def _algorithms(cluster: str | None) -> "list[AlgorithmDescription]":
     from gradloom.algorithms import describe, names
 
     return [describe(name) for name in names()]
+
+
+control.add_to(app)

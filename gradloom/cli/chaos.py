@@ -11,7 +11,7 @@ from gradloom.cli.chaos_report import Experiment, JobUnderFault, Watching, markd
 from gradloom.cli.output import say, write_json, write_line
 from gradloom.client import Client, Job
 from gradloom.errors import InvalidInput
-from gradloom.faults import Fault, FaultKind, check_fault
+from gradloom.faults import COUNTED, Fault, FaultKind, check_fault
 from gradloom.jobs import JobEvent, JobState
 
 RECOVERY_LIMIT_S = 60.0
@@ -31,7 +31,7 @@ def fault_of(kind: str, for_: str | None, factor: float | None, count: int | Non
         known,
         seconds=DEFAULT_SECONDS if known in (FaultKind.SLOW, FaultKind.PAUSE, FaultKind.PARTITION) else 0.0,
         factor=DEFAULT_FACTOR if known is FaultKind.SLOW else 0.0,
-        count=1 if known is FaultKind.CORRUPT else 0,
+        count=1 if known in COUNTED else 0,
     )
     fault = Fault(
         known,

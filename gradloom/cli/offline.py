@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from gradloom.data.reading import iterate_raw
 from gradloom.data.shard import Labels, RawShard
 from gradloom.errors import DataError, InvalidInput
 from gradloom.models import Model
+from gradloom.models.unlabelled import Unlabelled
 from gradloom.scores import classification_scores, classification_sums, regression_scores, regression_sums
 from gradloom.tensors import Tensors, sum_tensors
 
@@ -37,17 +38,39 @@ def check_output(out: Path) -> None:
     check_writable(out)
 
 
-def predict(model: Model, uris: Sequence[str], data_format: str | None, out: Path) -> int:
+class Predictor(Protocol):
+    """A model, or what stands for one."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Columns of X, in order."""
+        ...
+
+    @property
+    def classes(self) -> Labels | None:
+        """None where there are none."""
+        ...
+
+    def predict(self, X: NDArray[Any]) -> NDArray[Any]:
+        """The value or the class of each row."""
+        ...
+
+    def predict_proba(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Probability of each class."""
+        ...
+
+
+def predict(model: Predictor, uris: Sequence[str], data_format: str | None, out: Path) -> int:
     """Write one line of predictions for each row, in order, and return their number.
 
-    Columns: ``prediction``, and in a classification ``proba_<class>`` for each class. Raises DataError naming
-    the column and row of a cell that is missing.
+    Columns: ``prediction``, and in a classification ``proba_<class>`` for each class; or coordinates, by their
+    names. Raises DataError naming the column and row of a cell that is missing.
     """
     manifest = build_manifest(uris, format=data_format, features=model.features, target_optional=True)
     schema = _schema(model)
     with _written_whole(out) as unfinished, _WRITERS[out.suffix.lower()](unfinished, schema) as writer:
         for shard in iterate_raw(manifest):
-            check_cells(shard, model.features)
+            check_cells(shard, model.features, missing_allowed=_takes_missing(model))
             writer.write_batch(pa.record_batch(_columns(model, shard.X), schema=schema))
     return manifest.rows
 
@@ -57,9 +80,12 @@ def evaluate(
 ) -> tuple[int, dict[str, float]]:
     """Rows and scores of a model on data whose truth is known.
 
-    ``target`` is the column of the truth; empty = the one that the model was trained on. Raises DataError naming
-    the column and row of a cell that is missing, or of a label that the model does not know.
+    ``target`` is the column of the truth; empty = the one that the model was trained on. A model that has learnt
+    without one needs none. Raises DataError naming the column and row of a cell that is missing, or of a label that
+    the model does not know; InvalidInput for a target that means nothing.
     """
+    if isinstance(model, Unlabelled):
+        return _evaluate_unlabelled(model, uris, data_format, target)
     truth = target or model.target
     manifest = build_manifest(uris, format=data_format, features=model.features, target=truth or None)
     center, total = 0.0, None
@@ -74,9 +100,29 @@ def evaluate(
     return manifest.rows, regression_scores(total) if model.classes is None else classification_scores(total)
 
 
-def check_cells(shard: RawShard, features: Sequence[str]) -> None:
-    """Raise DataError for the first cell that is missing or infinite."""
-    bad = np.argwhere(~np.isfinite(shard.X))
+def _evaluate_unlabelled(
+    model: Unlabelled, uris: Sequence[str], data_format: str | None, target: str
+) -> tuple[int, dict[str, float]]:
+    if target:
+        raise InvalidInput(
+            "target", f"{target!r} means nothing to {model.algorithm}, which has learnt without one"
+        )
+    manifest = build_manifest(uris, format=data_format, features=model.features, unsupervised=True)
+    total: dict[str, float] = {}
+    for shard in iterate_raw(manifest):
+        check_cells(shard, model.features, missing_allowed=model.missing_allowed)
+        for name, value in model.score_sums(shard.X).items():
+            total[name] = total.get(name, 0.0) + value
+    return manifest.rows, model.scores_of(total)
+
+
+def _takes_missing(model: Predictor) -> bool:
+    return isinstance(model, Unlabelled) and model.missing_allowed
+
+
+def check_cells(shard: RawShard, features: Sequence[str], *, missing_allowed: bool = False) -> None:
+    """Raise DataError for the first cell that is missing, unless that is allowed, or infinite."""
+    bad = np.argwhere(np.isinf(shard.X) if missing_allowed else ~np.isfinite(shard.X))
     if len(bad):
         i, j = bad[0]
         what = "has no value" if np.isnan(shard.X[i, j]) else "is infinite"
@@ -106,7 +152,10 @@ def _sums(model: Model, shard: RawShard, y: NDArray[Any], target: str, center: f
         raise DataError(f"column {target!r}", f"rows {shard.first_row} to {last}: {error}") from error
 
 
-def _schema(model: Model) -> pa.Schema:
+def _schema(model: Predictor) -> pa.Schema:
+    if isinstance(model, Unlabelled):
+        coordinates = [(name, pa.float64()) for name in model.outputs]
+        return pa.schema(coordinates or [("prediction", pa.int64())])
     fields = [("prediction", _label_type(model.classes))]
     return pa.schema(fields + [(f"proba_{label_text(label)}", pa.float64()) for label in model.classes or ()])
 
@@ -119,12 +168,16 @@ def _label_type(classes: Labels | None) -> pa.DataType:
     return pa.int64() if all(float(label).is_integer() for label in classes) else pa.float64()
 
 
-def _columns(model: Model, X: NDArray[np.float64]) -> list[pa.Array]:
-    columns: list[NDArray[Any]] = [model.predict(X)]
+def _columns(model: Predictor, X: NDArray[np.float64]) -> list[pa.Array]:
+    predicted = model.predict(X)
+    columns: list[NDArray[Any]] = [predicted] if predicted.ndim == 1 else list(predicted.T)
     if model.classes:
         columns += list(model.predict_proba(X).T)
     types = [field.type for field in _schema(model)]
-    return [pa.array(values).cast(kind) for values, kind in zip(columns, types, strict=True)]
+    # a value that is missing in the data is missing in the file as well, not a NaN
+    return [
+        pa.array(values, from_pandas=True).cast(kind) for values, kind in zip(columns, types, strict=True)
+    ]
 
 
 @contextmanager

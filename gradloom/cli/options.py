@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
+from gradloom.settings import DEFAULT_PORT
+
+DEFAULT_CLUSTER = f"localhost:{DEFAULT_PORT}"
+
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON on stdout, and nothing else.")]
 Cluster = Annotated[
     str,
     typer.Option("--cluster", metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="The running cluster."),
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+WorkerName = Annotated[str, typer.Argument(metavar="WORKER", help="See: gradloom workers.")]
+Reason = Annotated[str, typer.Option(help="Why, for those who read it later.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")]
 Data = Annotated[
     list[str],
@@ -25,6 +31,17 @@ Placement = Annotated[
 ]
 Synchrony = Annotated[
     str, typer.Option(help="When a round is over: synchronous, backup:B, bounded:S, asynchronous, local:H.")
+]
+Codec = Annotated[
+    str,
+    typer.Option(
+        help="How gradients travel: none, float16, bfloat16, int8, topk:RATIO, dgc:RATIO, powersgd:RANK, signsgd "
+        "or auto."
+    ),
+]
+Downlink = Annotated[
+    str,
+    typer.Option(help="How changes of the parameters travel to workers: as --codec, but for dgc and auto."),
 ]
 Speculation = Annotated[
     bool, typer.Option("--speculation/--no-speculation", help="Copy tasks that take too long.")

@@ -1,13 +1,9 @@
-"""A job's events on stderr while it runs: a bar in a terminal, a line a second elsewhere. No calls are made here."""
+"""A job's events on stderr while it runs, in words and lines; ``live`` is for terminals. No calls are made here."""
 
-import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from gradloom.cli.output import say
 from gradloom.cli.views import loss_text, seconds_text
@@ -32,9 +28,8 @@ class Screen(Protocol):
         ...
 
 
-def follow(events: Iterable[JobEvent], screen: Screen | None = None) -> None:
-    """Show a job's events as they come, to the end; ``screen`` defaults to what stderr is."""
-    screen = screen or (TerminalScreen() if sys.stderr.isatty() else LineScreen())
+def follow(events: Iterable[JobEvent], screen: Screen) -> None:
+    """Show a job's events as they come, to the end."""
     with ExitStack() as stack:
         stack.callback(screen.close)
         for event in events:
@@ -101,33 +96,3 @@ class LineScreen:
             )
             self._waiting = None
             self._shown_at = self._now()
-
-
-class TerminalScreen:
-    """A bar that moves, with sentences scrolling by above it."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._bar = Progress(
-            TextColumn("round {task.completed:.0f}/{task.total:.0f}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}", markup=False),
-            console=console,
-        )
-        self._task = self._bar.add_task("waiting for the first round", total=1, visible=False)
-        self._bar.start()
-
-    def round_done(self, done: RoundCompleted) -> None:
-        """Move the bar."""
-        text = round_text(done)
-        self._bar.update(
-            self._task, completed=done.round, total=done.max_rounds, description=text, visible=True
-        )
-
-    def line(self, sentence: str) -> None:
-        """Show the sentence above the bar."""
-        self._bar.console.print(sentence)
-
-    def close(self) -> None:
-        """Leave the bar where it stands."""
-        self._bar.stop()

@@ -5,6 +5,7 @@ command; a job on a running cluster goes on when the command is interrupted.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradloom.cli.interrupts import terminate_as_interrupt
+from gradloom.cli.live import LiveScreen
 from gradloom.cli.output import results, say, write_json, write_line
-from gradloom.cli.progress import follow
+from gradloom.cli.progress import LineScreen, Screen, follow
 from gradloom.cli.views import job_result, job_values
 from gradloom.client import Client, Job, absolute_uris, raise_unless_completed
 from gradloom.errors import GradloomError, InvalidInput, Unavailable
-from gradloom.jobs import JobView
+from gradloom.jobs import JobState, JobView
 from gradloom.local import LocalCluster
 from gradloom.specs import DataSpec, JobSpec, check_spec
 
@@ -50,16 +52,27 @@ def train(spec: JobSpec, where: Where, out: Path | None, *, as_json: bool) -> No
     with terminate_as_interrupt(), _own_cluster(where.workers) as client:
         job = client.submit_spec(spec)
         with _cancelled_when_interrupted(job):
-            follow(job.watch())
+            follow(job.until_settled(), screen_of(client, job))
             view, path = _fetch(job, out)
     _report(view, path, as_json)
-    if out is None:
+    if view.state is JobState.SERVING:
+        say(
+            "its rows went with the cluster; on a running one (gradloom up, --cluster) it would serve queries now"
+        )
+    elif out is None:
         say("the model went with the cluster; --out FILE keeps it")
 
 
-def watch(job: Job, *, as_json: bool) -> None:
+def screen_of(client: Client, job: Job) -> Screen:
+    """Where a job is shown: what stderr is good for."""
+    if not sys.stderr.isatty():
+        return LineScreen()
+    return LiveScreen(lambda: (job.view(), client.workers()))
+
+
+def watch(client: Client, job: Job, *, as_json: bool) -> None:
     """Follow a job to its end. Raises JobFailed or JobCancelled if that is how it ended."""
-    follow(job.watch())
+    follow(job.until_settled(), screen_of(client, job))
     view, _ = _fetch(job, None)
     _report(view, None, as_json)
 
@@ -77,6 +90,8 @@ def spec_of(
     seed: int,
     placement: str,
     synchrony: str,
+    codec: str,
+    downlink: str,
     speculation: bool,
     share_weight: float,
     required_labels: Sequence[str],
@@ -99,6 +114,8 @@ def spec_of(
         seed,
         placement,
         synchrony=synchrony,
+        codec=codec,
+        downlink=downlink,
         share_weight=share_weight,
         required_labels=parse_pairs("--require-label", required_labels, "zone=a"),
         speculation="on" if speculation else "off",
@@ -164,9 +181,12 @@ def _train_on_running(client: Client, spec: JobSpec, where: Where, out: Path | N
         _report_queued(job, client.address, as_json)
         return
     with _explained_when_interrupted(job, client.address):
-        follow(job.watch())
+        follow(job.until_settled(), screen_of(client, job))
         view, path = _fetch(job, out)
     _report(view, path, as_json)
+    if view.state is JobState.SERVING:
+        say(f"ask it:  gradloom predict {job.id} --cluster {client.address} --data ... --out ...")
+        say(f"end it:  gradloom cancel {job.id} --cluster {client.address}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gradloom.jobs import AlgorithmDescription, JobView, WorkerShare, WorkerView
+from gradloom.jobs import AlgorithmDescription, Compression, JobView, SteeringRecord, WorkerShare, WorkerView
 
 
 def job_values(view: JobView) -> dict[str, object]:
@@ -48,12 +48,23 @@ def job_details(view: JobView) -> RenderableType:
         "target": spec.data.target or "the file's own",
         "placement": spec.placement or "the cluster's default",
         "synchrony": spec.synchrony or "synchronous",
+        "codec": spec.codec or "none",
+        "downlink": spec.downlink or "none",
         "speculation": spec.speculation,
         "share weight": f"{spec.share_weight:g}",
         "submitted": time_text(view.created_at),
         **_outcome(view),
     }
-    return Group(_pairs(lines), *([shares_table(view.workers)] if view.workers else []))
+    tables = [shares_table(view.workers)] if view.workers else []
+    return Group(_pairs(lines), *tables, *([steering_table(view.steering)] if view.steering else []))
+
+
+def steering_table(steering: Iterable[SteeringRecord]) -> Table:
+    """What people have changed of a job."""
+    table = _table("from round", "what", "from", "to", "who", "when")
+    for one in steering:
+        table.add_row(str(one.at_round), one.field, one.old, one.new, one.who, time_text(one.at))
+    return table
 
 
 def job_result(view: JobView) -> RenderableType:
@@ -155,9 +166,40 @@ def _outcome(view: JobView) -> dict[str, str]:
         "rows": f"{view.rows:,} in {view.shards} shards, {view.rows_per_second:,.0f} rows/s",
         "retries": str(view.retries),
         "loss": loss_text(view.loss),
+        **(_traffic(view.compression) if view.compression is not None else {}),
         **{name: f"{score:.6g}" for name, score in view.scores.items()},
         **({"sha256": view.parameters_sha256} if view.parameters_sha256 else {}),
     }
+
+
+def _traffic(ledger: Compression) -> dict[str, str]:
+    """What travelled, and what codecs made of it."""
+    lines = {
+        "sent up": _saving(ledger.raw_bytes_up, ledger.wire_bytes_up, ledger.codec),
+        "sent down": _saving(ledger.raw_bytes_down, ledger.wire_bytes_down, ledger.downlink),
+    }
+    if ledger.reason:
+        lines["codec picked"] = f"{ledger.codec}: {ledger.reason}"
+    if ledger.encode_seconds:
+        lines["codec time"] = (
+            f"{seconds_text(ledger.encode_seconds)} to encode, {seconds_text(ledger.decode_seconds)} to decode"
+        )
+    if ledger.relative_error is not None:
+        lines["codec error"] = (
+            f"{ledger.relative_error:.3g} of the gradient, residual {ledger.residual_norm:.4g}"
+        )
+    if ledger.resets:
+        lines["residuals lost"] = f"{ledger.resets} times, with a worker"
+    return lines
+
+
+def _saving(raw: int, wire: int, codec: str) -> str:
+    text = f"{wire / 1e6:,.4g} MB"
+    return (
+        text
+        if wire == raw
+        else f"{text} instead of {raw / 1e6:,.4g} MB ({raw / max(wire, 1):.3g} x, {codec} now)"
+    )
 
 
 def _allowed(schema: dict[str, object]) -> str:

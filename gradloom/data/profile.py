@@ -8,7 +8,8 @@ A profile holds, for d features (a cell's column is 0..d-1, d for the target, d+
     rows        int64    (3,)      rows of train, validation, test
     weight      float64  (3,)      sums of their weights; a weight that is missing or infinite counts 0
     mean, m2    float64  (d,)      mean, and sum of squared distances from it, over the train rows
-    bad_cells   int64    (3, d+2)  cells that are missing, infinite, negative (weights only), over all rows
+    bad_cells   int64    (3, d+2)  cells that are missing, infinite, negative (weights; features where that
+                                   matters), over all rows
     first_bad   int64    (3, d+2)  position of the first such row in the data set; NEVER if there is none
     first_text  int64    (1,)      position of the first target that is text; NEVER if there is none
     label_*                        see ``LabelCounts``
@@ -31,8 +32,8 @@ BLOCK_CELLS = 1 << 17
 """Cells of a block of rows: 1 MiB, which stays in the L2 cache while it is looked at several times."""
 
 
-def profile_shard(raw: RawShard, split: Split) -> Tensors:
-    """Count one shard; see the module for names and shapes."""
+def profile_shard(raw: RawShard, split: Split, *, nonnegative: bool = False) -> Tensors:
+    """Count one shard; see the module for names and shapes. ``nonnegative``: look for features below 0 too."""
     n, d = raw.X.shape
     parts = row_parts(split, raw.first_row, n)
     train = parts == 0
@@ -43,7 +44,7 @@ def profile_shard(raw: RawShard, split: Split) -> Tensors:
     step = max(1, BLOCK_CELLS // max(1, d))
     for start in range(0, n, step):
         block = raw.X[start : start + step]
-        _look_for_bad(block, raw.first_row + start, bad_cells[:, :d], first_bad[:, :d])
+        _look_for_bad(block, raw.first_row + start, bad_cells[:, :d], first_bad[:, :d], signed=nonnegative)
         moments = _merge_moments(moments, _moments(block[train[start : start + step]]))
     y = np.zeros(0) if raw.y is None else raw.y
     _look_for_bad(_numbers(y)[:, None], raw.first_row, bad_cells[:, d : d + 1], first_bad[:, d : d + 1])

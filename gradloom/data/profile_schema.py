@@ -33,12 +33,12 @@ def schema_from_profile(total: Tensors, columns: Columns, needs: "Needs", split:
     supervised = needs.task != "unsupervised"
     if supervised and columns.target is None:
         raise DataError("target", "is required: the column to learn")
-    _check_cells(total, columns)
+    _check_cells(total, columns, missing_allowed=needs.missing_allowed)
     _check_parts(total, split)
     labels = LabelCounts.from_tensors(total)
     classes = _classes(total, labels, str(columns.target), needs) if supervised else None
     weights = class_weights(needs.class_weight, classes, labels)
-    center, scale = _standard(total, columns) if needs.standardize else ((), ())
+    center, scale = _standard(total, columns) if needs.standardize or needs.center else ((), ())
     train_rows, validation_rows, test_rows = total["rows"].tolist()
     return Schema(
         features=columns.features,
@@ -48,11 +48,13 @@ def schema_from_profile(total: Tensors, columns: Columns, needs: "Needs", split:
         validation_rows=validation_rows,
         test_rows=test_rows,
         train_weight=_train_weight(total, labels, weights),
-        preparation=Preparation(split, needs.dtype, classes, center, scale, weights),
+        preparation=Preparation(
+            split, needs.dtype, classes, center, scale if needs.standardize else (), weights
+        ),
     )
 
 
-def _check_cells(total: Tensors, columns: Columns) -> None:
+def _check_cells(total: Tensors, columns: Columns, *, missing_allowed: bool) -> None:
     """Refuse missing, infinite and negative cells: the first column that has any."""
     names = [*columns.features, str(columns.target), str(columns.weight)]
     n_rows = int(total["rows"].sum())
@@ -62,7 +64,10 @@ def _check_cells(total: Tensors, columns: Columns) -> None:
         NEGATIVE: ("is negative", "are negative"),
     }
     for kind, (one, many) in says.items():
-        for j in np.flatnonzero(total["bad_cells"][kind])[:1]:
+        bad = total["bad_cells"][kind] > 0
+        if kind == MISSING and missing_allowed:
+            bad[: len(columns.features)] = False
+        for j in np.flatnonzero(bad)[:1]:
             row, count = total["first_bad"][kind, j], total["bad_cells"][kind, j]
             raise DataError(
                 f"column {names[j]!r}",
@@ -73,7 +78,7 @@ def _check_cells(total: Tensors, columns: Columns) -> None:
 
 def _advice(kind: int, *, is_feature: bool) -> str:
     if kind == NEGATIVE:
-        return "A weight must be 0 or more."
+        return f"{'A count' if is_feature else 'A weight'} must be 0 or more."
     if is_feature:
         return "Fill them in, drop those rows, or leave the column out with --features."
     return "Fill them in, or drop those rows."

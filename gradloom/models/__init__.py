@@ -5,12 +5,37 @@ from pathlib import Path
 
 from gradloom import model_file
 from gradloom.errors import ModelFileError
+from gradloom.models.clusters import Clusters
+from gradloom.models.components import Components
+from gradloom.models.kernel_machine import KernelMachine
 from gradloom.models.linear import Linear
 from gradloom.models.model import Model, label_array, probabilities
+from gradloom.models.naive_bayes import NaiveBayes
+from gradloom.models.neighbors import Neighbors
+from gradloom.models.network import Network
+from gradloom.models.statistics import Statistics
 
-__all__ = ["KINDS", "Linear", "Model", "label_array", "load_model", "model_from_bytes", "probabilities"]
+__all__ = [
+    "KINDS",
+    "Clusters",
+    "Components",
+    "KernelMachine",
+    "Linear",
+    "Model",
+    "NaiveBayes",
+    "Neighbors",
+    "Network",
+    "Statistics",
+    "label_array",
+    "load_model",
+    "model_from_bytes",
+    "probabilities",
+]
 
-KINDS: dict[str, type[Model]] = {family.kind: family for family in (Linear,)}
+KINDS: dict[str, type[Model]] = {
+    family.kind: family
+    for family in (Clusters, Components, KernelMachine, Linear, NaiveBayes, Neighbors, Network, Statistics)
+}
 """What a model file may hold: one line a family."""
 
 

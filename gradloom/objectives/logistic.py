@@ -67,6 +67,12 @@ class LogisticBlock:
             np.multiply(z, self._scratch, out=z)
         return z
 
+    def curvature(self) -> Floats:
+        """s sigma(z) (1 - sigma(z))."""
+        odds = np.exp(-np.abs(self._z)) if self._overflowed else self._exp
+        curvature: Floats = odds / np.square(1.0 + odds)
+        return curvature if self._weight is None else (curvature * self._weight).astype(self._z.dtype)
+
     def _unweighted_loss(self) -> float:
         np.multiply.reduce(self._by_factor, axis=0, out=self._logs)
         np.log(self._logs, out=self._logs)

@@ -53,5 +53,10 @@ class MultinomialBlock:
             np.multiply(z, self._row, out=z)
         return z
 
+    def curvature(self) -> Floats:
+        """s softmax(z)."""
+        probabilities: Floats = self._z / self._total
+        return probabilities if self._weight is None else probabilities * self._weight.astype(self._z.dtype)
 
-MULTINOMIAL = Objective("multinomial", MultinomialBlock, curvature=0.5)
+
+MULTINOMIAL = Objective("multinomial", MultinomialBlock, curvature=0.5, outputs_interact=True)

@@ -8,8 +8,8 @@ or on what was measured on it: they fix the order of additions, and so the bits 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class Sums(NamedTuple):
     coefficients: NDArray[np.float64]  # (d,) or (d, K): sum of weight * dloss/dw
     intercept: NDArray[np.float64]  # () or (K,): sum of weight * dloss/db
     weight: float
+    scale: float = 0.0
+    """Sum of weight * dloss/dt, t = log of the scale; 0 for a loss that has none to learn."""
 
 
 class BlockLoss(Protocol):
@@ -48,16 +50,50 @@ class BlockLoss(Protocol):
         """weight * dloss/dz of the block that ``loss`` saw last; shape and dtype of its ``z``."""
         ...
 
+    def curvature(self) -> Floats:
+        """weight * d2loss/dz2 of that block, at least 0; asked for before ``residual``, which overwrites ``z``.
+
+        Shape and dtype of ``z``. Of a softmax: weight * probability of each class, from which all second
+        derivatives follow.
+        """
+        ...
+
+
+@runtime_checkable
+class ScaledBlockLoss(BlockLoss, Protocol):
+    """The loss of a block that also depends on a scale = exp(t) of the residuals."""
+
+    def scale_gradient(self) -> float:
+        """Sum of weight * dloss/dt of the block that ``loss`` saw last; asked for before ``residual``."""
+        ...
+
+    def scale_column(self) -> Floats:
+        """dz/dt where z moves with the scale in a second derivative, (m,); see ``second_order``."""
+        ...
+
+
+Blocks = Callable[[int, np.dtype[Any], NDArray[np.float64]], BlockLoss]
+"""Makes the loss of a block from (rows, dtype of X, intercept)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     """A loss over rows, sum_i weight_i * loss(y_i, x_i w + b)."""
 
     name: str
-    block: Callable[[int, np.dtype[Any], NDArray[np.float64]], BlockLoss]
-    """Makes the loss of a block from (rows, dtype of X, intercept)."""
-    curvature: float
-    """Upper bound of the second derivative of the loss in z: 1/L of a step that can't diverge."""
+    block: Blocks
+    curvature: float | None
+    """Upper bound of the second derivative of the loss in z: 1/L of a step that can't diverge; None = there is none."""
+    smooth: bool = True
+    """Whether it has a gradient everywhere: what a line search and a Hessian stand on."""
+    outputs_interact: bool = False
+    """Whether the loss of a row mixes its outputs, as a softmax does, or is a sum over them."""
+    scaled: Callable[[float], Blocks] | None = None
+    """The blocks for t = log of the scale, where there is one to learn."""
+
+    def at(self, log_scale: float) -> "Objective":
+        """The same loss with its scale set to exp(log_scale); itself if it has none."""
+        return self if self.scaled is None else replace(self, block=self.scaled(log_scale))
 
     def sums(
         self,
@@ -72,17 +108,19 @@ class Objective:
         X (n, d) float32 or float64, C-contiguous; y (n,) class index or value; weight (n,) or None = 1 each;
         coefficients (d,) or (d, K), cast to X's dtype; intercept () or (K,).
         """
-        products = _Products(X, coefficients)
-        totals = _Totals(X.shape[1], np.shape(intercept))
+        products = Products(X, coefficients)
+        totals = Totals(X.shape[1], np.shape(intercept))
         with np.errstate(over="ignore", invalid="ignore"):  # a block that overflows takes its stable path
-            for rows, block in _blocks(self, X, intercept):
+            for rows, block in blocks(self, X, intercept):
                 X_block = X[rows]
                 z = products.forward(X_block)
                 totals.loss += block.loss(z, y[rows], None if weight is None else weight[rows])
+                if self.scaled is not None and isinstance(block, ScaledBlockLoss):
+                    totals.scale += block.scale_gradient()
                 residual = block.residual()
                 totals.gradient += products.backward(residual, X_block)
                 totals.intercept += products.sum_rows(residual)
-        return totals.sums(_total_weight(X, weight))
+        return totals.sums(total_weight(X, weight))
 
     def loss(
         self,
@@ -93,13 +131,13 @@ class Objective:
         intercept: NDArray[Any],
     ) -> tuple[float, float]:
         """Loss and weight as sums over rows, without the gradient; arguments as in ``sums``."""
-        products = _Products(X, coefficients)
+        products = Products(X, coefficients)
         total = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            for rows, block in _blocks(self, X, intercept):
+            for rows, block in blocks(self, X, intercept):
                 z = products.forward(X[rows])
                 total += block.loss(z, y[rows], None if weight is None else weight[rows])
-        return total, _total_weight(X, weight)
+        return total, total_weight(X, weight)
 
 
 def rows_per_block(n_columns: int, dtype: np.dtype[Any]) -> int:
@@ -108,23 +146,24 @@ def rows_per_block(n_columns: int, dtype: np.dtype[Any]) -> int:
     return max(ROW_MULTIPLE, min(fitting, MAX_ROWS) // ROW_MULTIPLE * ROW_MULTIPLE)
 
 
-def _blocks(objective: Objective, X: Floats, intercept: NDArray[Any]) -> "list[tuple[slice, BlockLoss]]":
+def blocks(objective: Objective, X: Floats, intercept: NDArray[Any]) -> "list[tuple[slice, BlockLoss]]":
     """The row ranges of the blocks, each with the loss for its size: full blocks share one, the rest has its own."""
     n_rows, size = X.shape[0], rows_per_block(X.shape[1], X.dtype)
     n_full, rest = divmod(n_rows, size)
     b = np.asarray(intercept, dtype=np.float64)
     full = objective.block(size, X.dtype, b) if n_full else None
-    blocks = [(slice(i * size, (i + 1) * size), full) for i in range(n_full) if full is not None]
+    made = [(slice(i * size, (i + 1) * size), full) for i in range(n_full) if full is not None]
     if rest:
-        blocks.append((slice(n_full * size, n_rows), objective.block(rest, X.dtype, b)))
-    return blocks
+        made.append((slice(n_full * size, n_rows), objective.block(rest, X.dtype, b)))
+    return made
 
 
-def _total_weight(X: Floats, weight: NDArray[np.float64] | None) -> float:
+def total_weight(X: Floats, weight: NDArray[np.float64] | None) -> float:
+    """Sum of the weights; the number of rows where each weighs 1."""
     return float(X.shape[0]) if weight is None else float(weight.sum())
 
 
-class _Products:
+class Products:
     """z = X w of a block, and g = r X of the same block while it is still in the cache."""
 
     def __init__(self, X: Floats, coefficients: NDArray[Any]) -> None:
@@ -165,13 +204,16 @@ class _Products:
         return np.dot(residual, self._ones[: residual.shape[-1]])
 
 
-class _Totals:
+class Totals:
     """The float64 sums that blocks are added to."""
 
     def __init__(self, n_columns: int, outputs: tuple[int, ...]) -> None:
         self.loss = 0.0
+        self.scale = 0.0
         self.gradient = np.zeros((*outputs, n_columns))
         self.intercept: Any = np.zeros(outputs)[()]  # a scalar for (): its sums cost a tenth of an array's
 
     def sums(self, weight: float) -> Sums:
-        return Sums(self.loss, np.ascontiguousarray(self.gradient.T), np.asarray(self.intercept), weight)
+        """The totals as they leave."""
+        gradient = np.ascontiguousarray(self.gradient.T)
+        return Sums(self.loss, gradient, np.asarray(self.intercept), weight, self.scale)

@@ -41,5 +41,10 @@ class SquaredBlock:
         np.copyto(self._z, self._error if self._weight is None else self._weighted, casting="same_kind")
         return self._z
 
+    def curvature(self) -> Floats:
+        """s."""
+        ones = np.ones_like(self._z)
+        return ones if self._weight is None else ones * self._weight.astype(self._z.dtype)
+
 
 SQUARED = Objective("squared", SquaredBlock, curvature=1.0)

@@ -1,4 +1,9 @@
-"""Steps along the gradient: plain, with momentum, and Adam. They take any learning rate, and never stall."""
+"""Steps along the gradient: plain, with momentum, and Adam. They take any learning rate, and never stall.
+
+Each takes an optional ``l1`` (n,): sum_j l1_j |x_j| is then minimised with the loss, by a proximal step that shrinks x
+after each step along the gradient of the loss alone. How much it shrinks is chosen so that the method stands still
+exactly where the optimum is. Source: Parikh, Boyd, "Proximal algorithms", 2014, section 4.2.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,7 +11,7 @@ from math import inf
 
 import numpy as np
 
-from gradloom.optimizers.optimizer import Vector, largest
+from gradloom.optimizers.optimizer import Vector, largest, shrunk, steepest
 from gradloom.saved import restore_value, save_value
 
 
@@ -36,9 +41,10 @@ _restore = partial(restore_value, FirstOrderState)
 
 @dataclass(frozen=True, slots=True)
 class GradientDescent:
-    """x <- x - learning_rate g."""
+    """x <- x - learning_rate g, then shrunk by learning_rate l1."""
 
     learning_rate: float
+    l1: Vector | None = None
 
     def init(self, parameters: Vector) -> FirstOrderState:
         """Before the first evaluation."""
@@ -46,8 +52,10 @@ class GradientDescent:
 
     def update(self, state: FirstOrderState, loss: float, gradient: Vector) -> FirstOrderState:
         """One step."""
-        point = state.point - self.learning_rate * gradient
-        return FirstOrderState(point, state.updates + 1, loss, largest(gradient), self.learning_rate)
+        threshold = None if self.l1 is None else self.learning_rate * self.l1
+        point = shrunk(state.point - self.learning_rate * gradient, threshold)
+        norm = largest(steepest(state.point, gradient, self.l1))
+        return FirstOrderState(point, state.updates + 1, loss, norm, self.learning_rate)
 
     save = staticmethod(save_value)
     restore = staticmethod(_restore)
@@ -57,6 +65,7 @@ class GradientDescent:
 class Momentum:
     """v <- momentum v + g;  x <- x - learning_rate v, or x - learning_rate (g + momentum v) with ``nesterov``.
 
+    x is then shrunk by learning_rate l1 / (1 - momentum): at rest v = g / (1 - momentum).
     Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
     ICML 2013.
     """
@@ -64,6 +73,7 @@ class Momentum:
     learning_rate: float
     momentum: float = 0.9
     nesterov: bool = False
+    l1: Vector | None = None
 
     def init(self, parameters: Vector) -> FirstOrderState:
         """Before the first evaluation, at rest."""
@@ -73,9 +83,11 @@ class Momentum:
         """One step."""
         velocity = self.momentum * _moment(state.first_moment, gradient) + gradient
         step = gradient + self.momentum * velocity if self.nesterov else velocity
-        point = state.point - self.learning_rate * step
+        threshold = None if self.l1 is None else self.learning_rate / (1.0 - self.momentum) * self.l1
+        point = shrunk(state.point - self.learning_rate * step, threshold)
+        norm = largest(steepest(state.point, gradient, self.l1))
         return FirstOrderState(
-            point, state.updates + 1, loss, largest(gradient), self.learning_rate, first_moment=velocity
+            point, state.updates + 1, loss, norm, self.learning_rate, first_moment=velocity
         )
 
     save = staticmethod(save_value)
@@ -86,7 +98,8 @@ class Momentum:
 class Adam:
     """m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;  x <- x - learning_rate m^ / (sqrt(v^) + epsilon).
 
-    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start from zero. Source: Kingma, Ba, "Adam: a method for
+    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start from zero. x is then shrunk by
+    learning_rate l1 / (sqrt(v^) + epsilon), entry by entry. Source: Kingma, Ba, "Adam: a method for
     stochastic optimization", ICLR 2015.
     """
 
@@ -94,6 +107,7 @@ class Adam:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    l1: Vector | None = None
 
     def init(self, parameters: Vector) -> FirstOrderState:
         """Before the first evaluation, both moments zero."""
@@ -106,10 +120,10 @@ class Adam:
         m = self.beta1 * _moment(state.first_moment, gradient) + (1 - self.beta1) * gradient
         v = self.beta2 * _moment(state.second_moment, gradient) + (1 - self.beta2) * gradient**2
         corrected = np.sqrt(v / (1 - self.beta2**t)) + self.epsilon
-        point = state.point - self.learning_rate * (m / (1 - self.beta1**t)) / corrected
-        return FirstOrderState(
-            point, t, loss, largest(gradient), self.learning_rate, first_moment=m, second_moment=v
-        )
+        threshold = None if self.l1 is None else self.learning_rate * self.l1 / corrected
+        point = shrunk(state.point - self.learning_rate * (m / (1 - self.beta1**t)) / corrected, threshold)
+        norm = largest(steepest(state.point, gradient, self.l1))
+        return FirstOrderState(point, t, loss, norm, self.learning_rate, first_moment=m, second_moment=v)
 
     save = staticmethod(save_value)
     restore = staticmethod(_restore)

@@ -10,8 +10,8 @@ from math import inf
 
 import numpy as np
 
-from gradloom.optimizers.line_search import LineSearch, Verdict, advance, begin
-from gradloom.optimizers.optimizer import Vector, largest
+from gradloom.optimizers.line_search import LineSearch, Sample, Verdict, advance, begin, probes
+from gradloom.optimizers.optimizer import NOTHING, Findings, Vector, Wish, largest, longest_step
 from gradloom.saved import restore_value, save_value
 
 MIN_CURVATURE = 1e-14
@@ -84,17 +84,26 @@ class Lbfgs:
     memory: int = 20
     noise: float = 1e-14
     """Relative error of an evaluated loss: about 1e-14 in float64, 1e-7 in float32."""
+    reach: Vector | None = None
+    """(n,): how much an entry may change in one step; None = any amount."""
 
     def init(self, parameters: Vector) -> LbfgsState:
         """Before the first evaluation."""
         return LbfgsState(parameters)
 
-    def update(self, state: LbfgsState, loss: float, gradient: Vector) -> LbfgsState:
+    def wish(self, state: LbfgsState) -> Wish:
+        """Losses and slopes at other steps of a search that is not likely to end with this one."""
+        return line_wish(state.search, state.direction)
+
+    def update(
+        self, state: LbfgsState, loss: float, gradient: Vector, findings: Findings = NOTHING
+    ) -> LbfgsState:
         """Go on with the line search, or accept the point and start the next one."""
         here = Evaluation(state.point, loss, gradient, largest(gradient))
         if state.current is None or state.search is None or state.direction is None:
             return self._launch(replace(state, current=here, best=here))
-        verdict, search = advance(state.search, loss, float(gradient @ state.direction))
+        others = samples(state.search, findings)
+        verdict, search = advance(state.search, loss, float(gradient @ state.direction), others)
         match verdict:
             case Verdict.ACCEPT:
                 return self._launch(self._accepted(state, state.current, here))
@@ -108,9 +117,7 @@ class Lbfgs:
     restore = staticmethod(partial(restore_value, LbfgsState))
 
     def _accepted(self, state: LbfgsState, last: Evaluation, here: Evaluation) -> LbfgsState:
-        pairs = _with_pair(state.pairs, here.point - last.point, here.gradient - last.gradient)[
-            -self.memory :
-        ]
+        pairs = with_pair(state.pairs, here.point - last.point, here.gradient - last.gradient)[-self.memory :]
         best = last if state.best is None else state.best
         lower = here.loss < best.loss - self._error(best)
         flat_but_closer = (
@@ -138,10 +145,12 @@ class Lbfgs:
         if slope >= 0 and state.pairs:
             return self._launch(replace(state, pairs=()))
         step = 1.0 if state.pairs else min(1.0, 1.0 / float(np.abs(here.gradient).sum()))
+        longest = longest_step(direction, self.reach)
+        step = min(step, longest)
         point = here.point + step * direction
         if slope >= 0 or np.array_equal(point, here.point):
             return replace(state, stalled=NO_DECREASE)
-        search = begin(here.loss, slope, step, self._error(here))
+        search = begin(here.loss, slope, step, self._error(here), longest, blind=not state.pairs)
         return replace(state, point=point, direction=direction, search=search)
 
     def _recovered(self, state: LbfgsState, here: Evaluation) -> LbfgsState:
@@ -156,7 +165,24 @@ class Lbfgs:
         return self.noise * abs(here.loss)
 
 
-def _with_pair(pairs: tuple[Pair, ...], step: Vector, change: Vector) -> tuple[Pair, ...]:
+def line_wish(search: LineSearch | None, direction: Vector | None) -> Wish:
+    """The other steps that a search would like to see."""
+    if search is None or direction is None:
+        return Wish()
+    offsets = tuple(step - search.step for step in probes(search))
+    return Wish(direction=direction, offsets=offsets) if offsets else Wish()
+
+
+def samples(search: LineSearch, findings: Findings) -> tuple[Sample, ...]:
+    """What was found at those steps; () if nothing was."""
+    if not findings.losses:
+        return ()
+    tried = zip(probes(search), findings.losses, findings.slopes, strict=True)
+    return tuple(Sample(*one) for one in tried)
+
+
+def with_pair(pairs: tuple[Pair, ...], step: Vector, change: Vector) -> tuple[Pair, ...]:
+    """The pairs and one more, unless rounding is all that its curvature is made of."""
     curvature = float(step @ change)
     smallest = MIN_CURVATURE * float(np.linalg.norm(step) * np.linalg.norm(change))
     return (*pairs, Pair(step, change, curvature)) if curvature > smallest else pairs

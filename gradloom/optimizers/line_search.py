@@ -8,6 +8,10 @@ It looks for a step a along a descent direction with phi(a) = f(x + a p) that me
 numbers that differ only by rounding; there it gives way to the approximate Wolfe condition of Hager and Zhang
 (SIAM J. Optim. 16, 2005), which looks at slopes alone. A bracket is kept by slopes: the left end goes down and
 is no higher than the start, the right end goes up or is too high. Pure: no arrays, only numbers along the line.
+
+A search whose first two steps were refused, or that has no idea yet how far to go, also names other steps worth
+trying: whoever can evaluate many of them at once ends the search in the round after next. The second step is a cubic's
+minimum and nearly always does, so nothing is spent beside it.
 """
 
 from dataclasses import dataclass, replace
@@ -19,6 +23,10 @@ CURVATURE = 0.9
 MAX_TRIALS = 20
 EXPANSION = (2.0, 10.0)
 """Without a right end, the next step is this many times the last one, at least and at most."""
+PROBES = 10
+"""Steps that are tried beside the one in hand."""
+FIRST_PROBES = tuple(4.0**k for k in (-2, -1, 1, 2, 3, 4, 5, 6, 7, 8))
+"""Times the first step of a search that knows nothing of the curvature."""
 MARGIN = 0.1
 """Inside a bracket, the next step keeps this part of its width from either end."""
 
@@ -52,23 +60,58 @@ class LineSearch:
     left: Sample
     right: Sample | None = None
     trials: int = 0
+    longest: float = inf
+    """No step may be longer: there the way ends."""
+    blind: bool = False
+    """Whether the first step was a guess that no curvature stood behind."""
 
 
-def begin(loss: float, slope: float, step: float, noise: float) -> LineSearch:
+def begin(
+    loss: float, slope: float, step: float, noise: float, longest: float = inf, *, blind: bool = False
+) -> LineSearch:
     """Start a search whose first trial is ``step``; the slope at 0 must be negative."""
-    assert slope < 0 < step
+    assert slope < 0 < step <= longest
     start = Sample(0.0, loss, slope)
-    return LineSearch(start, step, noise, left=start)
+    return LineSearch(start, step, noise, left=start, longest=longest, blind=blind)
 
 
-def advance(search: LineSearch, loss: float, slope: float) -> tuple[Verdict, LineSearch]:
-    """Take in the evaluation at ``search.step``."""
+def probes(search: LineSearch) -> tuple[float, ...]:
+    """Other steps worth trying with ``search.step``; () where that one is very likely to do."""
+    if search.trials == 1 or (search.trials == 0 and not search.blind):
+        return ()
+    if search.trials == 0:
+        steps = [search.step * factor for factor in FIRST_PROBES]
+    elif search.right is None:
+        steps = [search.step * 2.0 ** (k + 1) for k in range(PROBES)]
+    else:
+        left, width = search.left.step, search.right.step - search.left.step
+        steps = [left + width * (k + 1) / (PROBES + 1) for k in range(PROBES)]
+        if left == 0.0:  # the right step may be smaller by orders of magnitude
+            steps = [width * 2.0 ** (-k - 1) for k in range(PROBES)]
+    return tuple(step for step in steps if step <= search.longest and step != search.step)
+
+
+def advance(
+    search: LineSearch, loss: float, slope: float, others: tuple[Sample, ...] = ()
+) -> tuple[Verdict, LineSearch]:
+    """Take in the evaluation at ``search.step``, and those at other steps."""
     here = Sample(search.step, loss, slope)
-    if _decreases(search, here) and abs(slope) <= CURVATURE * -search.start.slope:
+    if _good(search, here):
         return Verdict.ACCEPT, search
-    search = replace(_narrowed(search, here), trials=search.trials + 1)
-    search = replace(search, step=_next_step(search))
+    for sample in sorted((here, *others), key=lambda sample: sample.step):
+        search = _narrowed(search, sample)
+    search = replace(search, trials=search.trials + 1)
+    good = [sample for sample in others if _good(search, sample)]
+    step = min(good, key=lambda sample: sample.loss).step if good else _next_step(search)
+    search = replace(search, step=min(step, search.longest))
     return (Verdict.FAILED if _exhausted(search) else Verdict.CONTINUE), search
+
+
+def _good(search: LineSearch, here: Sample) -> bool:
+    """Wolfe's conditions; at the end of the way a loss that still falls is good enough."""
+    flat_enough = abs(here.slope) <= CURVATURE * -search.start.slope
+    at_the_end = here.step >= search.longest and here.slope < 0
+    return _decreases(search, here) and (flat_enough or at_the_end)
 
 
 def _decreases(search: LineSearch, here: Sample) -> bool:
@@ -80,6 +123,9 @@ def _decreases(search: LineSearch, here: Sample) -> bool:
 
 
 def _narrowed(search: LineSearch, here: Sample) -> LineSearch:
+    """The bracket with one more sample; what lies outside of it says nothing new."""
+    if here.step <= search.left.step or (search.right is not None and here.step >= search.right.step):
+        return search
     descends = here.slope < 0 and here.loss <= search.start.loss + search.noise
     return replace(search, left=here) if descends else replace(search, right=here)
 

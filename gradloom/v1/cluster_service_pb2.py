@@ -27,21 +27,37 @@ from gradloom.v1 import cluster_pb2 as gradloom_dot_v1_dot_cluster__pb2
 from gradloom.v1 import fault_pb2 as gradloom_dot_v1_dot_fault__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gradloom/v1/cluster_service.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19gradloom/v1/cluster.proto\x1a\x17gradloom/v1/fault.proto\"\x14\n\x12ListWorkersRequest\"L\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.gradloom.v1.Worker\x12\x0f\n\x07version\x18\x02 \x01(\t\"G\n\x12InjectFaultRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12!\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.Fault\"=\n\x13InjectFaultResponse\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb4\x01\n\x0e\x43lusterService\x12P\n\x0bListWorkers\x12\x1f.gradloom.v1.ListWorkersRequest\x1a .gradloom.v1.ListWorkersResponse\x12P\n\x0bInjectFault\x12\x1f.gradloom.v1.InjectFaultRequest\x1a .gradloom.v1.InjectFaultResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gradloom/v1/cluster_service.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19gradloom/v1/cluster.proto\x1a\x17gradloom/v1/fault.proto\"4\n\x12\x44rainWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x15\n\x13\x44rainWorkerResponse\"6\n\x14\x45xcludeWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x17\n\x15\x45xcludeWorkerResponse\"&\n\x14ReadmitWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\"\x17\n\x15ReadmitWorkerResponse\"!\n\x0e\x45xplainRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\"$\n\x0f\x45xplainResponse\x12\x11\n\tsentences\x18\x01 \x03(\t\"\x14\n\x12ListWorkersRequest\"L\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.gradloom.v1.Worker\x12\x0f\n\x07version\x18\x02 \x01(\t\"G\n\x12InjectFaultRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12!\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.Fault\"=\n\x13InjectFaultResponse\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfc\x03\n\x0e\x43lusterService\x12P\n\x0bListWorkers\x12\x1f.gradloom.v1.ListWorkersRequest\x1a .gradloom.v1.ListWorkersResponse\x12P\n\x0bInjectFault\x12\x1f.gradloom.v1.InjectFaultRequest\x1a .gradloom.v1.InjectFaultResponse\x12P\n\x0b\x44rainWorker\x12\x1f.gradloom.v1.DrainWorkerRequest\x1a .gradloom.v1.DrainWorkerResponse\x12V\n\rExcludeWorker\x12!.gradloom.v1.ExcludeWorkerRequest\x1a\".gradloom.v1.ExcludeWorkerResponse\x12V\n\rReadmitWorker\x12!.gradloom.v1.ReadmitWorkerRequest\x1a\".gradloom.v1.ReadmitWorkerResponse\x12\x44\n\x07\x45xplain\x12\x1b.gradloom.v1.ExplainRequest\x1a\x1c.gradloom.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradloom.v1.cluster_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTWORKERSREQUEST']._serialized_start=135
-  _globals['_LISTWORKERSREQUEST']._serialized_end=155
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=157
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=233
-  _globals['_INJECTFAULTREQUEST']._serialized_start=235
-  _globals['_INJECTFAULTREQUEST']._serialized_end=306
-  _globals['_INJECTFAULTRESPONSE']._serialized_start=308
-  _globals['_INJECTFAULTRESPONSE']._serialized_end=369
-  _globals['_CLUSTERSERVICE']._serialized_start=372
-  _globals['_CLUSTERSERVICE']._serialized_end=552
+  _globals['_DRAINWORKERREQUEST']._serialized_start=135
+  _globals['_DRAINWORKERREQUEST']._serialized_end=187
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=189
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=210
+  _globals['_EXCLUDEWORKERREQUEST']._serialized_start=212
+  _globals['_EXCLUDEWORKERREQUEST']._serialized_end=266
+  _globals['_EXCLUDEWORKERRESPONSE']._serialized_start=268
+  _globals['_EXCLUDEWORKERRESPONSE']._serialized_end=291
+  _globals['_READMITWORKERREQUEST']._serialized_start=293
+  _globals['_READMITWORKERREQUEST']._serialized_end=331
+  _globals['_READMITWORKERRESPONSE']._serialized_start=333
+  _globals['_READMITWORKERRESPONSE']._serialized_end=356
+  _globals['_EXPLAINREQUEST']._serialized_start=358
+  _globals['_EXPLAINREQUEST']._serialized_end=391
+  _globals['_EXPLAINRESPONSE']._serialized_start=393
+  _globals['_EXPLAINRESPONSE']._serialized_end=429
+  _globals['_LISTWORKERSREQUEST']._serialized_start=431
+  _globals['_LISTWORKERSREQUEST']._serialized_end=451
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=453
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=529
+  _globals['_INJECTFAULTREQUEST']._serialized_start=531
+  _globals['_INJECTFAULTREQUEST']._serialized_end=602
+  _globals['_INJECTFAULTRESPONSE']._serialized_start=604
+  _globals['_INJECTFAULTRESPONSE']._serialized_end=665
+  _globals['_CLUSTERSERVICE']._serialized_start=668
+  _globals['_CLUSTERSERVICE']._serialized_end=1176
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,26 @@ class ClusterServiceStub:
                 request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultResponse.FromString,
                 _registered_method=True)
+        self.DrainWorker = channel.unary_unary(
+                '/gradloom.v1.ClusterService/DrainWorker',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.DrainWorkerRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.DrainWorkerResponse.FromString,
+                _registered_method=True)
+        self.ExcludeWorker = channel.unary_unary(
+                '/gradloom.v1.ClusterService/ExcludeWorker',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ExcludeWorkerRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ExcludeWorkerResponse.FromString,
+                _registered_method=True)
+        self.ReadmitWorker = channel.unary_unary(
+                '/gradloom.v1.ClusterService/ReadmitWorker',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ReadmitWorkerRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ReadmitWorkerResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/gradloom.v1.ClusterService/Explain',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -67,6 +87,36 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainWorker(self, request, context):
+        """Has a worker finish what it computes and leave. Idempotent. NOT_FOUND: no such worker.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExcludeWorker(self, request, context):
+        """Gives a worker no work until it is readmitted, also across a restart of the coordinator; what it has in hand is
+        computed by others. Idempotent. NOT_FOUND: no such worker. UNAVAILABLE: that can't be kept now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadmitWorker(self, request, context):
+        """Lets a worker in again that was excluded, by a person or for its failures. Idempotent. Errors as ExcludeWorker.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Why a job, a worker or a task is as it is, in sentences from what was recorded. Idempotent.
+        NOT_FOUND: there is no such thing; the message says what can be asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +129,26 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.InjectFault,
                     request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultResponse.SerializeToString,
+            ),
+            'DrainWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainWorker,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.DrainWorkerRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'ExcludeWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExcludeWorker,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ExcludeWorkerRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ExcludeWorkerResponse.SerializeToString,
+            ),
+            'ReadmitWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadmitWorker,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ReadmitWorkerRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ReadmitWorkerResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +206,114 @@ class ClusterService:
             '/gradloom.v1.ClusterService/InjectFault',
             gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultRequest.SerializeToString,
             gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/DrainWorker',
+            gradloom_dot_v1_dot_cluster__service__pb2.DrainWorkerRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.DrainWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExcludeWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/ExcludeWorker',
+            gradloom_dot_v1_dot_cluster__service__pb2.ExcludeWorkerRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.ExcludeWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadmitWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/ReadmitWorker',
+            gradloom_dot_v1_dot_cluster__service__pb2.ReadmitWorkerRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.ReadmitWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/Explain',
+            gradloom_dot_v1_dot_cluster__service__pb2.ExplainRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

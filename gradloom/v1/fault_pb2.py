@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gradloom/v1/fault.proto\x12\x0bgradloom.v1\"]\n\x05\x46\x61ult\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.gradloom.v1.FaultKind\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x0e\n\x06\x66\x61\x63tor\x18\x03 \x01(\x01\x12\r\n\x05\x63ount\x18\x04 \x01(\r*\x99\x01\n\tFaultKind\x12\x1a\n\x16\x46\x41ULT_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46\x41ULT_KIND_SLOW\x10\x01\x12\x13\n\x0f\x46\x41ULT_KIND_KILL\x10\x02\x12\x14\n\x10\x46\x41ULT_KIND_PAUSE\x10\x03\x12\x18\n\x14\x46\x41ULT_KIND_PARTITION\x10\x04\x12\x16\n\x12\x46\x41ULT_KIND_CORRUPT\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gradloom/v1/fault.proto\x12\x0bgradloom.v1\"]\n\x05\x46\x61ult\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.gradloom.v1.FaultKind\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x0e\n\x06\x66\x61\x63tor\x18\x03 \x01(\x01\x12\r\n\x05\x63ount\x18\x04 \x01(\r*\xad\x01\n\tFaultKind\x12\x1a\n\x16\x46\x41ULT_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46\x41ULT_KIND_SLOW\x10\x01\x12\x13\n\x0f\x46\x41ULT_KIND_KILL\x10\x02\x12\x14\n\x10\x46\x41ULT_KIND_PAUSE\x10\x03\x12\x18\n\x14\x46\x41ULT_KIND_PARTITION\x10\x04\x12\x16\n\x12\x46\x41ULT_KIND_CORRUPT\x10\x05\x12\x12\n\x0e\x46\x41ULT_KIND_NAN\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradloom.v1.fault_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FAULTKIND']._serialized_start=136
-  _globals['_FAULTKIND']._serialized_end=289
+  _globals['_FAULTKIND']._serialized_end=309
   _globals['_FAULT']._serialized_start=40
   _globals['_FAULT']._serialized_end=133
 # @@protoc_insertion_point(module_scope)

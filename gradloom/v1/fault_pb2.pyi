@@ -34,6 +34,8 @@ class _FaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FaultKind.V
     """Nothing is read from the coordinator or written to it for ``seconds``; the connection stays open."""
     FAULT_KIND_CORRUPT: _FaultKind.ValueType  # 5
     """One byte of each of the next ``count`` partials changes after its checksum was taken."""
+    FAULT_KIND_NAN: _FaultKind.ValueType  # 6
+    """The next ``count`` partials hold NaN."""
 
 class FaultKind(_FaultKind, metaclass=_FaultKindEnumTypeWrapper): ...
 
@@ -48,6 +50,8 @@ FAULT_KIND_PARTITION: FaultKind.ValueType  # 4
 """Nothing is read from the coordinator or written to it for ``seconds``; the connection stays open."""
 FAULT_KIND_CORRUPT: FaultKind.ValueType  # 5
 """One byte of each of the next ``count`` partials changes after its checksum was taken."""
+FAULT_KIND_NAN: FaultKind.ValueType  # 6
+"""The next ``count`` partials hold NaN."""
 Global___FaultKind: _TypeAlias = FaultKind  # noqa: Y015
 
 @_typing.final

@@ -38,6 +38,8 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
     JOB_STATE_PAUSED: _JobState.ValueType  # 7
     """Stands between two rounds until it is resumed."""
+    JOB_STATE_SERVING: _JobState.ValueType  # 8
+    """Trained; its workers answer queries until it is cancelled, and then it has COMPLETED."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper): ...
 
@@ -52,6 +54,8 @@ JOB_STATE_FAILED: JobState.ValueType  # 5
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
 JOB_STATE_PAUSED: JobState.ValueType  # 7
 """Stands between two rounds until it is resumed."""
+JOB_STATE_SERVING: JobState.ValueType  # 8
+"""Trained; its workers answer queries until it is cancelled, and then it has COMPLETED."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
@@ -108,6 +112,9 @@ class JobSpec(_message.Message):
     SHARE_WEIGHT_FIELD_NUMBER: _builtins.int
     REQUIRED_LABELS_FIELD_NUMBER: _builtins.int
     SPECULATION_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    DOWNLINK_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     algorithm: _builtins.str
     """Registered name, e.g. linear, logistic, multinomial."""
     test_fraction: _builtins.float
@@ -121,6 +128,10 @@ class JobSpec(_message.Message):
     """Its share of the workers beside other jobs, above 0; 0 = 1."""
     speculation: _builtins.str
     """Copies of tasks that take too long: on (default) or off."""
+    codec: _builtins.str
+    """How gradients travel: none (default), float16, bfloat16, int8, topk:0.01, dgc:0.001, powersgd:2, signsgd or auto."""
+    downlink: _builtins.str
+    """How changes of the parameters travel to workers: the same, but for dgc and auto; none is the default."""
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Settings of the algorithm as text, e.g. {"l2": "0.01"}; ListAlgorithms describes them."""
@@ -130,6 +141,10 @@ class JobSpec(_message.Message):
     @_builtins.property
     def required_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only workers with all of these labels compute for it."""
+
+    @_builtins.property
+    def schedule(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduledChange]:
+        """What is to change by itself, in order: how a job that was steered is run again."""
 
     def __init__(
         self,
@@ -144,14 +159,85 @@ class JobSpec(_message.Message):
         share_weight: _builtins.float = ...,
         required_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         speculation: _builtins.str = ...,
+        codec: _builtins.str = ...,
+        downlink: _builtins.str = ...,
+        schedule: _abc.Iterable[Global___ScheduledChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "data", b"data", "placement", b"placement", "required_labels", b"required_labels", "seed", b"seed", "settings", b"settings", "share_weight", b"share_weight", "speculation", b"speculation", "synchrony", b"synchrony", "test_fraction", b"test_fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "codec", b"codec", "data", b"data", "downlink", b"downlink", "placement", b"placement", "required_labels", b"required_labels", "schedule", b"schedule", "seed", b"seed", "settings", b"settings", "share_weight", b"share_weight", "speculation", b"speculation", "synchrony", b"synchrony", "test_fraction", b"test_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
+
+@_typing.final
+class ScheduledChange(_message.Message):
+    """A change of a live job that is to take effect in a given round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_ROUND_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    at_round: _builtins.int
+    """The first round of training, from 1, that it has a say in."""
+    field: _builtins.str
+    """As update_mask names it, e.g. synchrony, settings.learning_rate."""
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        at_round: _builtins.int = ...,
+        field: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_round", b"at_round", "field", b"field", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduledChange: _TypeAlias = ScheduledChange  # noqa: Y015
+
+@_typing.final
+class SteeringRecord(_message.Message):
+    """A change of a live job that somebody made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_ROUND_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    OLD_FIELD_NUMBER: _builtins.int
+    NEW_FIELD_NUMBER: _builtins.int
+    at_round: _builtins.int
+    """The first round of training, from 1, that it has a say in."""
+    who: _builtins.str
+    field: _builtins.str
+    """As update_mask names it; or paused, rollback."""
+    old: _builtins.str
+    new: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at_round: _builtins.int = ...,
+        who: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        field: _builtins.str = ...,
+        old: _builtins.str = ...,
+        new: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "at_round", b"at_round", "field", b"field", "new", b"new", "old", b"old", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteeringRecord: _TypeAlias = SteeringRecord  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
@@ -194,6 +280,9 @@ class Job(_message.Message):
     PARAMETERS_SHA256_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
+    STEERING_FIELD_NUMBER: _builtins.int
+    SUBMITTED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     state: Global___JobState.ValueType
     reason: _builtins.str
@@ -220,6 +309,18 @@ class Job(_message.Message):
     def scores(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerShare]: ...
+    @_builtins.property
+    def compression(self) -> Global___Compression:
+        """What its messages came to, compressed or not; absent before its first round."""
+
+    @_builtins.property
+    def steering(self) -> _containers.RepeatedCompositeFieldContainer[Global___SteeringRecord]:
+        """What people have changed, in order."""
+
+    @_builtins.property
+    def submitted(self) -> Global___JobSpec:
+        """As it was asked for: spec is as it is now."""
+
     def __init__(
         self,
         *,
@@ -240,16 +341,82 @@ class Job(_message.Message):
         parameters_sha256: _builtins.str = ...,
         workers: _abc.Iterable[Global___WorkerShare] | None = ...,
         etag: _builtins.str = ...,
+        compression: Global___Compression | None = ...,
+        steering: _abc.Iterable[Global___SteeringRecord] | None = ...,
+        submitted: Global___JobSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "created_at", b"created_at", "loss", b"loss", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "compression", b"compression", "created_at", b"created_at", "loss", b"loss", "spec", b"spec", "submitted", b"submitted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "created_at", b"created_at", "etag", b"etag", "job_id", b"job_id", "loss", b"loss", "max_rounds", b"max_rounds", "parameters_sha256", b"parameters_sha256", "reason", b"reason", "retries", b"retries", "rounds", b"rounds", "rows", b"rows", "rows_per_second", b"rows_per_second", "scores", b"scores", "seconds", b"seconds", "shards", b"shards", "spec", b"spec", "state", b"state", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "compression", b"compression", "created_at", b"created_at", "etag", b"etag", "job_id", b"job_id", "loss", b"loss", "max_rounds", b"max_rounds", "parameters_sha256", b"parameters_sha256", "reason", b"reason", "retries", b"retries", "rounds", b"rounds", "rows", b"rows", "rows_per_second", b"rows_per_second", "scores", b"scores", "seconds", b"seconds", "shards", b"shards", "spec", b"spec", "state", b"state", "steering", b"steering", "submitted", b"submitted", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class Compression(_message.Message):
+    """The ledger of what travelled in the rounds of training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODEC_FIELD_NUMBER: _builtins.int
+    DOWNLINK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RAW_BYTES_UP_FIELD_NUMBER: _builtins.int
+    WIRE_BYTES_UP_FIELD_NUMBER: _builtins.int
+    RAW_BYTES_DOWN_FIELD_NUMBER: _builtins.int
+    WIRE_BYTES_DOWN_FIELD_NUMBER: _builtins.int
+    ENCODE_SECONDS_FIELD_NUMBER: _builtins.int
+    DECODE_SECONDS_FIELD_NUMBER: _builtins.int
+    RELATIVE_ERROR_FIELD_NUMBER: _builtins.int
+    RESIDUAL_NORM_FIELD_NUMBER: _builtins.int
+    RESETS_FIELD_NUMBER: _builtins.int
+    codec: _builtins.str
+    """In force now; of "auto", what was picked."""
+    downlink: _builtins.str
+    reason: _builtins.str
+    """Why this codec, where it was picked."""
+    raw_bytes_up: _builtins.int
+    """Bytes as the tensors stand in memory, and as they were sent."""
+    wire_bytes_up: _builtins.int
+    raw_bytes_down: _builtins.int
+    wire_bytes_down: _builtins.int
+    encode_seconds: _builtins.float
+    """Over all workers."""
+    decode_seconds: _builtins.float
+    relative_error: _builtins.float
+    """|decoded - wanted| / |wanted| when it was last measured."""
+    residual_norm: _builtins.float
+    """Of all that workers have left out in the newest round."""
+    resets: _builtins.int
+    """How often a worker took with it what it had left out."""
+    def __init__(
+        self,
+        *,
+        codec: _builtins.str = ...,
+        downlink: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        raw_bytes_up: _builtins.int = ...,
+        wire_bytes_up: _builtins.int = ...,
+        raw_bytes_down: _builtins.int = ...,
+        wire_bytes_down: _builtins.int = ...,
+        encode_seconds: _builtins.float = ...,
+        decode_seconds: _builtins.float = ...,
+        relative_error: _builtins.float | None = ...,
+        residual_norm: _builtins.float = ...,
+        resets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relative_error", b"_relative_error", "relative_error", b"relative_error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relative_error", b"_relative_error", "codec", b"codec", "decode_seconds", b"decode_seconds", "downlink", b"downlink", "encode_seconds", b"encode_seconds", "raw_bytes_down", b"raw_bytes_down", "raw_bytes_up", b"raw_bytes_up", "reason", b"reason", "relative_error", b"relative_error", "resets", b"resets", "residual_norm", b"residual_norm", "wire_bytes_down", b"wire_bytes_down", "wire_bytes_up", b"wire_bytes_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__relative_error: _TypeAlias = _typing.Literal["relative_error"]  # noqa: Y015
+    _WhichOneofArgType__relative_error: _TypeAlias = _typing.Literal["_relative_error", b"_relative_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relative_error) -> _WhichOneofReturnType__relative_error | None: ...
+
+Global___Compression: _TypeAlias = Compression  # noqa: Y015
 
 @_typing.final
 class WorkerShare(_message.Message):

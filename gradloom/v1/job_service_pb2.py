@@ -24,47 +24,80 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from gradloom.v1 import job_pb2 as gradloom_dot_v1_dot_job__pb2
+from gradloom.v1 import query_pb2 as gradloom_dot_v1_dot_query__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgradloom/v1/job_service.proto\x12\x0bgradloom.v1\x1a google/protobuf/field_mask.proto\x1a\x15gradloom/v1/job.proto\"L\n\x10SubmitJobRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12\x14\n\x0c\x63lient_token\x18\x02 \x01(\t\"2\n\x11SubmitJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x11\n\x0fListJobsRequest\"2\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.gradloom.v1.Job\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x10WatchJobResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.gradloom.v1.JobEvent\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x85\x01\n\x10UpdateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"2\n\x11UpdateJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"!\n\x0fGetModelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"!\n\x10GetModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x17\n\x15ListAlgorithmsRequest\"O\n\x16ListAlgorithmsResponse\x12\x35\n\nalgorithms\x18\x01 \x03(\x0b\x32!.gradloom.v1.AlgorithmDescription2\xed\x04\n\nJobService\x12J\n\tSubmitJob\x12\x1d.gradloom.v1.SubmitJobRequest\x1a\x1e.gradloom.v1.SubmitJobResponse\x12\x41\n\x06GetJob\x12\x1a.gradloom.v1.GetJobRequest\x1a\x1b.gradloom.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.gradloom.v1.ListJobsRequest\x1a\x1d.gradloom.v1.ListJobsResponse\x12I\n\x08WatchJob\x12\x1c.gradloom.v1.WatchJobRequest\x1a\x1d.gradloom.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.gradloom.v1.CancelJobRequest\x1a\x1e.gradloom.v1.CancelJobResponse\x12J\n\tUpdateJob\x12\x1d.gradloom.v1.UpdateJobRequest\x1a\x1e.gradloom.v1.UpdateJobResponse\x12I\n\x08GetModel\x12\x1c.gradloom.v1.GetModelRequest\x1a\x1d.gradloom.v1.GetModelResponse0\x01\x12Y\n\x0eListAlgorithms\x12\".gradloom.v1.ListAlgorithmsRequest\x1a#.gradloom.v1.ListAlgorithmsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgradloom/v1/job_service.proto\x12\x0bgradloom.v1\x1a google/protobuf/field_mask.proto\x1a\x15gradloom/v1/job.proto\x1a\x17gradloom/v1/query.proto\"L\n\x10SubmitJobRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12\x14\n\x0c\x63lient_token\x18\x02 \x01(\t\"2\n\x11SubmitJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x11\n\x0fListJobsRequest\"2\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.gradloom.v1.Job\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x10WatchJobResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.gradloom.v1.JobEvent\"2\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\x85\x01\n\x10UpdateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.gradloom.v1.JobSpec\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"2\n\x11UpdateJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"1\n\x0fPauseJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\x10PauseJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"\"\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"2\n\x11ResumeJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"0\n\x0eStepJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06rounds\x18\x02 \x01(\r\"0\n\x0fStepJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"3\n\x12RollbackJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\"4\n\x13RollbackJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.gradloom.v1.Job\"2\n\x12\x41nnotateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x15\n\x13\x41nnotateJobResponse\"!\n\x0fGetModelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"!\n\x10GetModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x93\x01\n\x0cQueryRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12!\n\x04rows\x18\x02 \x01(\x0b\x32\x13.gradloom.v1.Matrix\x12\x1d\n\x03\x61sk\x18\x03 \x01(\x0e\x32\x10.gradloom.v1.Ask\x12\x11\n\tneighbors\x18\x04 \x01(\r\x12\x13\n\x06radius\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_radius\"\xd2\x01\n\rQueryResponse\x12/\n\x0bpredictions\x18\x01 \x01(\x0b\x32\x18.gradloom.v1.PredictionsH\x00\x12,\n\rprobabilities\x18\x02 \x01(\x0b\x32\x13.gradloom.v1.MatrixH\x00\x12-\n\tneighbors\x18\x03 \x01(\x0b\x32\x18.gradloom.v1.NearestRowsH\x00\x12)\n\x06within\x18\x04 \x01(\x0b\x32\x17.gradloom.v1.RowsWithinH\x00\x42\x08\n\x06\x61nswer\"\x17\n\x15ListAlgorithmsRequest\"O\n\x16ListAlgorithmsResponse\x12\x35\n\nalgorithms\x18\x01 \x03(\x0b\x32!.gradloom.v1.AlgorithmDescription\"\x1e\n\rUploadRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"0\n\x0eUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\"(\n\x13\x44\x65leteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse2\xc6\t\n\nJobService\x12J\n\tSubmitJob\x12\x1d.gradloom.v1.SubmitJobRequest\x1a\x1e.gradloom.v1.SubmitJobResponse\x12\x41\n\x06GetJob\x12\x1a.gradloom.v1.GetJobRequest\x1a\x1b.gradloom.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.gradloom.v1.ListJobsRequest\x1a\x1d.gradloom.v1.ListJobsResponse\x12I\n\x08WatchJob\x12\x1c.gradloom.v1.WatchJobRequest\x1a\x1d.gradloom.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.gradloom.v1.CancelJobRequest\x1a\x1e.gradloom.v1.CancelJobResponse\x12J\n\tUpdateJob\x12\x1d.gradloom.v1.UpdateJobRequest\x1a\x1e.gradloom.v1.UpdateJobResponse\x12G\n\x08PauseJob\x12\x1c.gradloom.v1.PauseJobRequest\x1a\x1d.gradloom.v1.PauseJobResponse\x12J\n\tResumeJob\x12\x1d.gradloom.v1.ResumeJobRequest\x1a\x1e.gradloom.v1.ResumeJobResponse\x12\x44\n\x07StepJob\x12\x1b.gradloom.v1.StepJobRequest\x1a\x1c.gradloom.v1.StepJobResponse\x12P\n\x0bRollbackJob\x12\x1f.gradloom.v1.RollbackJobRequest\x1a .gradloom.v1.RollbackJobResponse\x12P\n\x0b\x41nnotateJob\x12\x1f.gradloom.v1.AnnotateJobRequest\x1a .gradloom.v1.AnnotateJobResponse\x12I\n\x08GetModel\x12\x1c.gradloom.v1.GetModelRequest\x1a\x1d.gradloom.v1.GetModelResponse0\x01\x12\x43\n\x06Upload\x12\x1a.gradloom.v1.UploadRequest\x1a\x1b.gradloom.v1.UploadResponse(\x01\x12S\n\x0c\x44\x65leteUpload\x12 .gradloom.v1.DeleteUploadRequest\x1a!.gradloom.v1.DeleteUploadResponse\x12>\n\x05Query\x12\x19.gradloom.v1.QueryRequest\x1a\x1a.gradloom.v1.QueryResponse\x12Y\n\x0eListAlgorithms\x12\".gradloom.v1.ListAlgorithmsRequest\x1a#.gradloom.v1.ListAlgorithmsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradloom.v1.job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBMITJOBREQUEST']._serialized_start=103
-  _globals['_SUBMITJOBREQUEST']._serialized_end=179
-  _globals['_SUBMITJOBRESPONSE']._serialized_start=181
-  _globals['_SUBMITJOBRESPONSE']._serialized_end=231
-  _globals['_GETJOBREQUEST']._serialized_start=233
-  _globals['_GETJOBREQUEST']._serialized_end=264
-  _globals['_GETJOBRESPONSE']._serialized_start=266
-  _globals['_GETJOBRESPONSE']._serialized_end=313
-  _globals['_LISTJOBSREQUEST']._serialized_start=315
-  _globals['_LISTJOBSREQUEST']._serialized_end=332
-  _globals['_LISTJOBSRESPONSE']._serialized_start=334
-  _globals['_LISTJOBSRESPONSE']._serialized_end=384
-  _globals['_WATCHJOBREQUEST']._serialized_start=386
-  _globals['_WATCHJOBREQUEST']._serialized_end=443
-  _globals['_WATCHJOBRESPONSE']._serialized_start=445
-  _globals['_WATCHJOBRESPONSE']._serialized_end=501
-  _globals['_CANCELJOBREQUEST']._serialized_start=503
-  _globals['_CANCELJOBREQUEST']._serialized_end=553
-  _globals['_CANCELJOBRESPONSE']._serialized_start=555
-  _globals['_CANCELJOBRESPONSE']._serialized_end=605
-  _globals['_UPDATEJOBREQUEST']._serialized_start=608
-  _globals['_UPDATEJOBREQUEST']._serialized_end=741
-  _globals['_UPDATEJOBRESPONSE']._serialized_start=743
-  _globals['_UPDATEJOBRESPONSE']._serialized_end=793
-  _globals['_GETMODELREQUEST']._serialized_start=795
-  _globals['_GETMODELREQUEST']._serialized_end=828
-  _globals['_GETMODELRESPONSE']._serialized_start=830
-  _globals['_GETMODELRESPONSE']._serialized_end=863
-  _globals['_LISTALGORITHMSREQUEST']._serialized_start=865
-  _globals['_LISTALGORITHMSREQUEST']._serialized_end=888
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=890
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=969
-  _globals['_JOBSERVICE']._serialized_start=972
-  _globals['_JOBSERVICE']._serialized_end=1593
+  _globals['_SUBMITJOBREQUEST']._serialized_start=128
+  _globals['_SUBMITJOBREQUEST']._serialized_end=204
+  _globals['_SUBMITJOBRESPONSE']._serialized_start=206
+  _globals['_SUBMITJOBRESPONSE']._serialized_end=256
+  _globals['_GETJOBREQUEST']._serialized_start=258
+  _globals['_GETJOBREQUEST']._serialized_end=289
+  _globals['_GETJOBRESPONSE']._serialized_start=291
+  _globals['_GETJOBRESPONSE']._serialized_end=338
+  _globals['_LISTJOBSREQUEST']._serialized_start=340
+  _globals['_LISTJOBSREQUEST']._serialized_end=357
+  _globals['_LISTJOBSRESPONSE']._serialized_start=359
+  _globals['_LISTJOBSRESPONSE']._serialized_end=409
+  _globals['_WATCHJOBREQUEST']._serialized_start=411
+  _globals['_WATCHJOBREQUEST']._serialized_end=468
+  _globals['_WATCHJOBRESPONSE']._serialized_start=470
+  _globals['_WATCHJOBRESPONSE']._serialized_end=526
+  _globals['_CANCELJOBREQUEST']._serialized_start=528
+  _globals['_CANCELJOBREQUEST']._serialized_end=578
+  _globals['_CANCELJOBRESPONSE']._serialized_start=580
+  _globals['_CANCELJOBRESPONSE']._serialized_end=630
+  _globals['_UPDATEJOBREQUEST']._serialized_start=633
+  _globals['_UPDATEJOBREQUEST']._serialized_end=766
+  _globals['_UPDATEJOBRESPONSE']._serialized_start=768
+  _globals['_UPDATEJOBRESPONSE']._serialized_end=818
+  _globals['_PAUSEJOBREQUEST']._serialized_start=820
+  _globals['_PAUSEJOBREQUEST']._serialized_end=869
+  _globals['_PAUSEJOBRESPONSE']._serialized_start=871
+  _globals['_PAUSEJOBRESPONSE']._serialized_end=920
+  _globals['_RESUMEJOBREQUEST']._serialized_start=922
+  _globals['_RESUMEJOBREQUEST']._serialized_end=956
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=958
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=1008
+  _globals['_STEPJOBREQUEST']._serialized_start=1010
+  _globals['_STEPJOBREQUEST']._serialized_end=1058
+  _globals['_STEPJOBRESPONSE']._serialized_start=1060
+  _globals['_STEPJOBRESPONSE']._serialized_end=1108
+  _globals['_ROLLBACKJOBREQUEST']._serialized_start=1110
+  _globals['_ROLLBACKJOBREQUEST']._serialized_end=1161
+  _globals['_ROLLBACKJOBRESPONSE']._serialized_start=1163
+  _globals['_ROLLBACKJOBRESPONSE']._serialized_end=1215
+  _globals['_ANNOTATEJOBREQUEST']._serialized_start=1217
+  _globals['_ANNOTATEJOBREQUEST']._serialized_end=1267
+  _globals['_ANNOTATEJOBRESPONSE']._serialized_start=1269
+  _globals['_ANNOTATEJOBRESPONSE']._serialized_end=1290
+  _globals['_GETMODELREQUEST']._serialized_start=1292
+  _globals['_GETMODELREQUEST']._serialized_end=1325
+  _globals['_GETMODELRESPONSE']._serialized_start=1327
+  _globals['_GETMODELRESPONSE']._serialized_end=1360
+  _globals['_QUERYREQUEST']._serialized_start=1363
+  _globals['_QUERYREQUEST']._serialized_end=1510
+  _globals['_QUERYRESPONSE']._serialized_start=1513
+  _globals['_QUERYRESPONSE']._serialized_end=1723
+  _globals['_LISTALGORITHMSREQUEST']._serialized_start=1725
+  _globals['_LISTALGORITHMSREQUEST']._serialized_end=1748
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=1750
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=1829
+  _globals['_UPLOADREQUEST']._serialized_start=1831
+  _globals['_UPLOADREQUEST']._serialized_end=1861
+  _globals['_UPLOADRESPONSE']._serialized_start=1863
+  _globals['_UPLOADRESPONSE']._serialized_end=1911
+  _globals['_DELETEUPLOADREQUEST']._serialized_start=1913
+  _globals['_DELETEUPLOADREQUEST']._serialized_end=1953
+  _globals['_DELETEUPLOADRESPONSE']._serialized_start=1955
+  _globals['_DELETEUPLOADRESPONSE']._serialized_end=1977
+  _globals['_JOBSERVICE']._serialized_start=1980
+  _globals['_JOBSERVICE']._serialized_end=3202
 # @@protoc_insertion_point(module_scope)

@@ -65,10 +65,50 @@ class JobServiceStub:
                 request_serializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/gradloom.v1.JobService/PauseJob',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/gradloom.v1.JobService/ResumeJob',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.StepJob = channel.unary_unary(
+                '/gradloom.v1.JobService/StepJob',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.StepJobRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.StepJobResponse.FromString,
+                _registered_method=True)
+        self.RollbackJob = channel.unary_unary(
+                '/gradloom.v1.JobService/RollbackJob',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.RollbackJobRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.RollbackJobResponse.FromString,
+                _registered_method=True)
+        self.AnnotateJob = channel.unary_unary(
+                '/gradloom.v1.JobService/AnnotateJob',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.AnnotateJobRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.AnnotateJobResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_stream(
                 '/gradloom.v1.JobService/GetModel',
                 request_serializer=gradloom_dot_v1_dot_job__service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_job__service__pb2.GetModelResponse.FromString,
+                _registered_method=True)
+        self.Upload = channel.stream_unary(
+                '/gradloom.v1.JobService/Upload',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.UploadRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.UploadResponse.FromString,
+                _registered_method=True)
+        self.DeleteUpload = channel.unary_unary(
+                '/gradloom.v1.JobService/DeleteUpload',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.DeleteUploadRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.DeleteUploadResponse.FromString,
+                _registered_method=True)
+        self.Query = channel.unary_unary(
+                '/gradloom.v1.JobService/Query',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.QueryRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.QueryResponse.FromString,
                 _registered_method=True)
         self.ListAlgorithms = channel.unary_unary(
                 '/gradloom.v1.JobService/ListAlgorithms',
@@ -123,8 +163,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateJob(self, request, context):
-        """Changes how a live job is scheduled: what update_mask names is taken from spec, from the next round on. Durable when
-        it returns. Idempotent: what is so already is not changed again, whatever the etag.
+        """Changes a live job: what update_mask names is taken from spec, from the next round on. Durable when it returns.
+        Idempotent: what is so already is not changed again, whatever the etag.
         NOT_FOUND: no such job. INVALID_ARGUMENT: the mask is empty or names what can't be changed, bad value.
         FAILED_PRECONDITION: the job has ended. ABORTED: the job was changed since its etag was read. UNAVAILABLE: the
         change can't be kept now.
@@ -133,9 +173,79 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Has a job stand still once its open round is over, also across a restart of the coordinator. Idempotent.
+        NOT_FOUND: no such job. FAILED_PRECONDITION: it has ended. UNAVAILABLE: that can't be kept now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a job go on that a person has paused. Idempotent. Errors as PauseJob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StepJob(self, request, context):
+        """Lets a job do some rounds of training, then pauses it. Not idempotent: a repeated call starts to count anew.
+        INVALID_ARGUMENT: no number of rounds from 1. Other errors as PauseJob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackJob(self, request, context):
+        """Sets a job back to one of its checkpoints; what was computed since is done again, with the settings of now. Later
+        checkpoints are forgotten. Idempotent. INVALID_ARGUMENT: there is no checkpoint of that round; the message names
+        those there are. Other errors as PauseJob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnnotateJob(self, request, context):
+        """Adds a person's words to the job's events. Not idempotent. Errors as PauseJob, but a job that has ended takes notes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """The model of a completed job: the bytes of a safetensors file in chunks. Idempotent.
         NOT_FOUND: no such job. FAILED_PRECONDITION: the job has no model (yet); the message says why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Upload(self, request_iterator, context):
+        """Takes in a data set that is in the client's memory, as the bytes of one file in chunks, and keeps it where workers
+        can read it: until DeleteUpload, or until no job has used it for a while. Each call makes another upload: after a
+        broken one it is sent again from its beginning, and the half file is removed.
+        INVALID_ARGUMENT: it is larger than this coordinator takes. RESOURCE_EXHAUSTED: there is no room beside the other
+        uploads. UNAVAILABLE: it can't be written now; the message says why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUpload(self, request, context):
+        """Removes an upload; as long as jobs use it, it stays until they end. Idempotent: one that is gone is no error.
+        INVALID_ARGUMENT: it is no id of an upload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Query(self, request, context):
+        """What a job knows of some rows. A completed job answers from its model. One that is SERVING has its workers answer:
+        all queries that wait when a round of answers begins are part of it. The rows are on the columns of the data, in the
+        order of the features. Idempotent.
+        NOT_FOUND: no such job. INVALID_ARGUMENT: the rows or the question do not suit the job. FAILED_PRECONDITION: the
+        job has no answers (yet); the message says why. RESOURCE_EXHAUSTED: too many rows wait; try again. DEADLINE_EXCEEDED: no
+        answer within nine tenths of the caller's deadline, or within 30 s without one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,10 +291,50 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_job__service__pb2.UpdateJobResponse.SerializeToString,
             ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.PauseJobRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.ResumeJobRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'StepJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepJob,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.StepJobRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.StepJobResponse.SerializeToString,
+            ),
+            'RollbackJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackJob,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.RollbackJobRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.RollbackJobResponse.SerializeToString,
+            ),
+            'AnnotateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnotateJob,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.AnnotateJobRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.AnnotateJobResponse.SerializeToString,
+            ),
             'GetModel': grpc.unary_stream_rpc_method_handler(
                     servicer.GetModel,
                     request_deserializer=gradloom_dot_v1_dot_job__service__pb2.GetModelRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_job__service__pb2.GetModelResponse.SerializeToString,
+            ),
+            'Upload': grpc.stream_unary_rpc_method_handler(
+                    servicer.Upload,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.UploadRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.UploadResponse.SerializeToString,
+            ),
+            'DeleteUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUpload,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.DeleteUploadRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.DeleteUploadResponse.SerializeToString,
+            ),
+            'Query': grpc.unary_unary_rpc_method_handler(
+                    servicer.Query,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.QueryRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.QueryResponse.SerializeToString,
             ),
             'ListAlgorithms': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAlgorithms,
@@ -366,6 +516,141 @@ class JobService:
             _registered_method=True)
 
     @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/PauseJob',
+            gradloom_dot_v1_dot_job__service__pb2.PauseJobRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/ResumeJob',
+            gradloom_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/StepJob',
+            gradloom_dot_v1_dot_job__service__pb2.StepJobRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.StepJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/RollbackJob',
+            gradloom_dot_v1_dot_job__service__pb2.RollbackJobRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.RollbackJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnotateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/AnnotateJob',
+            gradloom_dot_v1_dot_job__service__pb2.AnnotateJobRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.AnnotateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetModel(request,
             target,
             options=(),
@@ -382,6 +667,87 @@ class JobService:
             '/gradloom.v1.JobService/GetModel',
             gradloom_dot_v1_dot_job__service__pb2.GetModelRequest.SerializeToString,
             gradloom_dot_v1_dot_job__service__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Upload(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/gradloom.v1.JobService/Upload',
+            gradloom_dot_v1_dot_job__service__pb2.UploadRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.UploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/DeleteUpload',
+            gradloom_dot_v1_dot_job__service__pb2.DeleteUploadRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.DeleteUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Query(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.JobService/Query',
+            gradloom_dot_v1_dot_job__service__pb2.QueryRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.QueryResponse.FromString,
             options,
             channel_credentials,
             insecure,

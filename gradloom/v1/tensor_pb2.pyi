@@ -49,12 +49,40 @@ class _CodecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Codec.ValueType
     CODEC_UNSPECIFIED: _Codec.ValueType  # 0
     CODEC_DENSE: _Codec.ValueType  # 1
     """The elements themselves, little-endian, in C order."""
+    CODEC_FLOAT16: _Codec.ValueType  # 2
+    """The others hold float32 or float64 tensors that were encoded; gradloom/codecs describes each. An int32 k, then the
+    elements times 2^k as float16.
+    """
+    CODEC_BFLOAT16: _Codec.ValueType  # 3
+    """The upper halves of float32."""
+    CODEC_INT8: _Codec.ValueType  # 4
+    """A float32 scale for each 256 elements, then int8."""
+    CODEC_SPARSE: _Codec.ValueType  # 5
+    """Few elements: how many, where they are, what they are."""
+    CODEC_LOW_RANK: _Codec.ValueType  # 6
+    """Two thin matrices whose product it is."""
+    CODEC_SIGN: _Codec.ValueType  # 7
+    """A float32 scale, then one bit an element."""
 
 class Codec(_Codec, metaclass=_CodecEnumTypeWrapper): ...
 
 CODEC_UNSPECIFIED: Codec.ValueType  # 0
 CODEC_DENSE: Codec.ValueType  # 1
 """The elements themselves, little-endian, in C order."""
+CODEC_FLOAT16: Codec.ValueType  # 2
+"""The others hold float32 or float64 tensors that were encoded; gradloom/codecs describes each. An int32 k, then the
+elements times 2^k as float16.
+"""
+CODEC_BFLOAT16: Codec.ValueType  # 3
+"""The upper halves of float32."""
+CODEC_INT8: Codec.ValueType  # 4
+"""A float32 scale for each 256 elements, then int8."""
+CODEC_SPARSE: Codec.ValueType  # 5
+"""Few elements: how many, where they are, what they are."""
+CODEC_LOW_RANK: Codec.ValueType  # 6
+"""Two thin matrices whose product it is."""
+CODEC_SIGN: Codec.ValueType  # 7
+"""A float32 scale, then one bit an element."""
 Global___Codec: _TypeAlias = Codec  # noqa: Y015
 
 @_typing.final
@@ -72,6 +100,7 @@ class TensorSpec(_message.Message):
     dtype: Global___DType.ValueType
     codec: Global___Codec.ValueType
     byte_length: _builtins.int
+    """As it is sent; dtype and shape are those of what is decoded."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(

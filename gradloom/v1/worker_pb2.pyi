@@ -70,6 +70,8 @@ class _StepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Step.ValueType],
     """The algorithm's map."""
     STEP_ASSESS: _Step.ValueType  # 3
     """The algorithm's metric sums on the held-out rows."""
+    STEP_QUERY: _Step.ValueType  # 4
+    """What the shards know of a tile of queries."""
 
 class Step(_Step, metaclass=_StepEnumTypeWrapper): ...
 
@@ -80,6 +82,8 @@ STEP_TRAIN: Step.ValueType  # 2
 """The algorithm's map."""
 STEP_ASSESS: Step.ValueType  # 3
 """The algorithm's metric sums on the held-out rows."""
+STEP_QUERY: Step.ValueType  # 4
+"""What the shards know of a tile of queries."""
 Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
@@ -290,6 +294,7 @@ class Partial(_message.Message):
     BUNDLE_FIELD_NUMBER: _builtins.int
     TIMES_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    CODEC_REPORT_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
     @_builtins.property
     def task(self) -> Global___TaskKey: ...
@@ -297,6 +302,10 @@ class Partial(_message.Message):
     def bundle(self) -> _tensor_pb2.Bundle: ...
     @_builtins.property
     def times(self) -> Global___TaskTimes: ...
+    @_builtins.property
+    def codec_report(self) -> Global___CodecReport:
+        """What encoding its gradients came to; absent where nothing was encoded."""
+
     def __init__(
         self,
         *,
@@ -304,14 +313,44 @@ class Partial(_message.Message):
         bundle: _tensor_pb2.Bundle | None = ...,
         times: Global___TaskTimes | None = ...,
         rows: _builtins.int = ...,
+        codec_report: Global___CodecReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "task", b"task", "times", b"times"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "codec_report", b"codec_report", "task", b"task", "times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "rows", b"rows", "task", b"task", "times", b"times"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "codec_report", b"codec_report", "rows", b"rows", "task", b"task", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Partial: _TypeAlias = Partial  # noqa: Y015
+
+@_typing.final
+class CodecReport(_message.Message):
+    """Sums over the encoded gradients of a partial; what was wanted is gradient + residual."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SQUARE_ERROR_FIELD_NUMBER: _builtins.int
+    SQUARE_NORM_FIELD_NUMBER: _builtins.int
+    SQUARE_RESIDUAL_FIELD_NUMBER: _builtins.int
+    square_error: _builtins.float
+    """|decoded - wanted|^2 and |wanted|^2; both 0 where they were not measured."""
+    square_norm: _builtins.float
+    square_residual: _builtins.float
+    """|residual|^2 of what the worker keeps for the next partial of these shards."""
+    def __init__(
+        self,
+        *,
+        square_error: _builtins.float = ...,
+        square_norm: _builtins.float = ...,
+        square_residual: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["square_error", b"square_error", "square_norm", b"square_norm", "square_residual", b"square_residual"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CodecReport: _TypeAlias = CodecReport  # noqa: Y015
 
 @_typing.final
 class TaskFailed(_message.Message):
@@ -624,14 +663,35 @@ class Compute(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     BROADCAST_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    UPLINK_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
+    EARLIER_ARE_DECIDED_FIELD_NUMBER: _builtins.int
+    BASE_ROUND_FIELD_NUMBER: _builtins.int
+    REPLICATED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     round: _builtins.int
+    earlier_are_decided: _builtins.bool
+    """Whether every answer to an earlier round that was not said to be counted never will be."""
+    base_round: _builtins.int
+    """The encoded tensors of the broadcast are differences from the broadcast of this round; 0 = they are complete."""
     @_builtins.property
     def broadcast(self) -> _tensor_pb2.Bundle:
         """The round's broadcast; absent when this worker has it already."""
 
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskRange]: ...
+    @_builtins.property
+    def uplink(self) -> Global___Uplink:
+        """How the gradients of this round are sent; comes with the broadcast, absent = as they are."""
+
+    @_builtins.property
+    def counted(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskKey]:
+        """Of this worker's answers to rounds before: these were counted. Said again until an answer shows that it was heard."""
+
+    @_builtins.property
+    def replicated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tensors of the broadcast that later ones may be differences from."""
+
     def __init__(
         self,
         *,
@@ -639,14 +699,52 @@ class Compute(_message.Message):
         round: _builtins.int = ...,
         broadcast: _tensor_pb2.Bundle | None = ...,
         tasks: _abc.Iterable[Global___TaskRange] | None = ...,
+        uplink: Global___Uplink | None = ...,
+        counted: _abc.Iterable[Global___TaskKey] | None = ...,
+        earlier_are_decided: _builtins.bool = ...,
+        base_round: _builtins.int = ...,
+        replicated: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["broadcast", b"broadcast"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["broadcast", b"broadcast", "uplink", b"uplink"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broadcast", b"broadcast", "job_id", b"job_id", "round", b"round", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_round", b"base_round", "broadcast", b"broadcast", "counted", b"counted", "earlier_are_decided", b"earlier_are_decided", "job_id", b"job_id", "replicated", b"replicated", "round", b"round", "tasks", b"tasks", "uplink", b"uplink"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Compute: _TypeAlias = Compute  # noqa: Y015
+
+@_typing.final
+class Uplink(_message.Message):
+    """What encoding is keyed by, so that it gives the same bytes on whichever worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODEC_FIELD_NUMBER: _builtins.int
+    ITERATION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    codec: _builtins.str
+    """As people write it, e.g. topk:0.01."""
+    iteration: _builtins.int
+    """Updates that the algorithm has done."""
+    seed: _builtins.int
+    lineage: _builtins.int
+    """Another one than before: the job was set back, and what was left out of rounds that are undone is to be forgotten."""
+    def __init__(
+        self,
+        *,
+        codec: _builtins.str = ...,
+        iteration: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        lineage: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "iteration", b"iteration", "lineage", b"lineage", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Uplink: _TypeAlias = Uplink  # noqa: Y015
 
 @_typing.final
 class Release(_message.Message):

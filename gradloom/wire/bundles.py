@@ -9,10 +9,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from gradloom.codecs import Format, Packed, Parcel
+from gradloom.codecs import decode as unpacked
 from gradloom.errors import ChecksumMismatch, FrameRefused
 from gradloom.tensors import Array, Tensors
 from gradloom.v1 import tensor_pb2
-from gradloom.wire.frames import Frame
+from gradloom.wire.frames import MAX_TRANSFER_BYTES, Frame
 
 INLINE_BYTES = 256 * 1024
 """Bundles up to this size ride inside the session's own message."""
@@ -25,6 +27,22 @@ _DTYPES: Mapping[tensor_pb2.DType.ValueType, np.dtype[Any]] = {
 }
 _DTYPE_CODES = {dtype: code for code, dtype in _DTYPES.items()}
 assert _DTYPES.keys() == set(tensor_pb2.DType.values()) - {tensor_pb2.DTYPE_UNSPECIFIED}
+_FORMATS: Mapping[tensor_pb2.Codec.ValueType, Format] = {
+    tensor_pb2.CODEC_FLOAT16: Format.FLOAT16,
+    tensor_pb2.CODEC_BFLOAT16: Format.BFLOAT16,
+    tensor_pb2.CODEC_INT8: Format.INT8,
+    tensor_pb2.CODEC_SPARSE: Format.SPARSE,
+    tensor_pb2.CODEC_LOW_RANK: Format.LOW_RANK,
+    tensor_pb2.CODEC_SIGN: Format.SIGN,
+}
+_FORMAT_CODES = {format_: code for code, format_ in _FORMATS.items()}
+# every format has a decoder (see gradloom.codecs.registry), so every codec of the wire has one
+assert _FORMAT_CODES.keys() == set(Format)
+assert _FORMATS.keys() == set(tensor_pb2.Codec.values()) - {
+    tensor_pb2.CODEC_UNSPECIFIED,
+    tensor_pb2.CODEC_DENSE,
+}
+_FLOATS = (tensor_pb2.DTYPE_FLOAT32, tensor_pb2.DTYPE_FLOAT64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +59,13 @@ class Encoded:
         return self.byte_length <= INLINE_BYTES
 
 
-def encode(tensors: Tensors) -> Encoded:
-    """Describe arrays of float32, float64, int64 or uint8. No copy of C-contiguous little-endian arrays.
+def encode(tensors: Parcel) -> Encoded:
+    """Describe arrays of float32, float64, int64 or uint8, and packed ones. Little-endian C order is not copied.
 
-    Wide elements come first, so that every array starts at a multiple of its element size.
+    Wide elements come first, so that every array starts at a multiple of its element size; packed tensors come last.
     """
-    arrays = [(name, _dense(name, array)) for name, array in tensors.items()]
+    packed = sorted((name, part) for name, part in tensors.items() if isinstance(part, Packed))
+    arrays = [(name, _dense(name, part)) for name, part in tensors.items() if not isinstance(part, Packed)]
     arrays.sort(key=lambda item: (-item[1].dtype.itemsize, item[0]))
     specs = tuple(
         tensor_pb2.TensorSpec(
@@ -58,8 +77,19 @@ def encode(tensors: Tensors) -> Encoded:
         )
         for name, array in arrays
     )
+    specs += tuple(
+        tensor_pb2.TensorSpec(
+            name=name,
+            dtype=_DTYPE_CODES[part.dtype],
+            shape=part.shape,
+            codec=_FORMAT_CODES[part.format],
+            byte_length=part.nbytes,
+        )
+        for name, part in packed
+    )
     buffers = tuple(array.reshape(-1).view(np.uint8).data for _, array in arrays)
-    return Encoded(specs, buffers, sum(array.nbytes for _, array in arrays))
+    buffers += tuple(part.payload.data for _, part in packed)
+    return Encoded(specs, buffers, sum(len(buffer) for buffer in buffers))
 
 
 def _dense(name: str, array: Array) -> Array:
@@ -92,25 +122,46 @@ def decode_inline(bundle: tensor_pb2.Bundle) -> Tensors:
 
 
 def decode(specs: Sequence[tensor_pb2.TensorSpec], payload: memoryview) -> Tensors:
-    """Views into ``payload``. Raises FrameRefused if the descriptors do not fit it."""
+    """The tensors: views into ``payload``, or decoded. Raises FrameRefused if the descriptors do not fit it."""
     tensors: dict[str, Array] = {}
     offset = 0
     for spec in specs:
-        if spec.dtype not in _DTYPES or spec.codec != tensor_pb2.CODEC_DENSE:
-            raise FrameRefused(f"tensor {spec.name!r} has unknown dtype {spec.dtype} or codec {spec.codec}")
-        dtype = _DTYPES[spec.dtype]
-        shape = tuple(spec.shape)
-        fits = math.prod(shape) * dtype.itemsize == spec.byte_length  # Python's integers don't overflow
-        if not fits or offset + spec.byte_length > len(payload) or spec.name in tensors:
+        if offset + spec.byte_length > len(payload) or spec.name in tensors:
+            shape = tuple(spec.shape)
             raise FrameRefused(
                 f"tensor {spec.name!r} of shape {shape} does not fit its {spec.byte_length} bytes"
             )
-        part = payload[offset : offset + spec.byte_length]
-        tensors[spec.name] = _shaped(np.frombuffer(part, dtype=dtype), shape, spec.name)
+        tensors[spec.name] = _tensor(spec, payload[offset : offset + spec.byte_length])
         offset += spec.byte_length
     if offset != len(payload):
         raise FrameRefused(f"{len(payload) - offset} bytes of a bundle belong to no tensor")
     return tensors
+
+
+def _tensor(spec: tensor_pb2.TensorSpec, part: memoryview) -> Array:
+    if spec.dtype not in _DTYPES or (spec.codec not in _FORMATS and spec.codec != tensor_pb2.CODEC_DENSE):
+        raise FrameRefused(f"tensor {spec.name!r} has unknown dtype {spec.dtype} or codec {spec.codec}")
+    dtype, shape = _DTYPES[spec.dtype], tuple(spec.shape)
+    byte_length = math.prod(shape) * dtype.itemsize  # Python's integers don't overflow
+    if spec.codec == tensor_pb2.CODEC_DENSE:
+        if byte_length != len(part):
+            raise FrameRefused(f"tensor {spec.name!r} of shape {shape} does not fit its {len(part)} bytes")
+        return _shaped(np.frombuffer(part, dtype=dtype), shape, spec.name)
+    if spec.dtype not in _FLOATS or byte_length > MAX_TRANSFER_BYTES:
+        raise FrameRefused(f"tensor {spec.name!r} of {dtype} and shape {shape} can't be packed")
+    payload = np.frombuffer(part, dtype=np.uint8)
+    flat = unpacked(Packed(_FORMATS[spec.codec], dtype, (byte_length // dtype.itemsize,), payload))
+    return _shaped(flat, shape, spec.name)
+
+
+def raw_bytes(specs: Sequence[tensor_pb2.TensorSpec]) -> int:
+    """What the tensors take once they are decoded. Only for descriptors that ``decode`` took."""
+    return sum(
+        spec.byte_length
+        if spec.codec == tensor_pb2.CODEC_DENSE
+        else math.prod(spec.shape) * _DTYPES[spec.dtype].itemsize
+        for spec in specs
+    )
 
 
 def _shaped(flat: Array, shape: tuple[int, ...], name: str) -> Array:
@@ -122,7 +173,9 @@ def _shaped(flat: Array, shape: tuple[int, ...], name: str) -> Array:
 
 def all_float64(specs: Sequence[tensor_pb2.TensorSpec]) -> bool:
     """Whether the bytes are one run of float64, so that two bundles can be added frame by frame."""
-    return all(spec.dtype == tensor_pb2.DTYPE_FLOAT64 for spec in specs)
+    return all(
+        spec.dtype == tensor_pb2.DTYPE_FLOAT64 and spec.codec == tensor_pb2.CODEC_DENSE for spec in specs
+    )
 
 
 class Assembly:

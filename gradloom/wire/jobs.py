@@ -5,6 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gradloom.errors import WireError
 from gradloom.jobs import (
     AlgorithmDescription,
+    Compression,
     JobEvent,
     JobState,
     JobView,
@@ -12,12 +13,13 @@ from gradloom.jobs import (
     RetryReason,
     RoundCompleted,
     StateChanged,
+    SteeringRecord,
     TaskRetried,
     WorkerShare,
     WorkerState,
     WorkerView,
 )
-from gradloom.specs import DataSpec, JobSpec
+from gradloom.specs import DataSpec, JobSpec, ScheduledChange
 from gradloom.v1 import cluster_pb2, data_pb2, job_pb2
 
 _JOB_STATES = {state: job_pb2.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
@@ -63,6 +65,12 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
         share_weight=spec.share_weight,
         required_labels=spec.required_labels,
         speculation=spec.speculation,
+        codec=spec.codec,
+        downlink=spec.downlink,
+        schedule=[
+            job_pb2.ScheduledChange(at_round=one.at_round, field=one.field, value=one.value)
+            for one in spec.schedule
+        ],
     )
 
 
@@ -79,6 +87,9 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         share_weight=message.share_weight or 1.0,
         required_labels=dict(sorted(message.required_labels.items())),
         speculation=message.speculation or "on",
+        codec=message.codec,
+        downlink=message.downlink,
+        schedule=tuple(ScheduledChange(one.at_round, one.field, one.value) for one in message.schedule),
     )
 
 
@@ -101,8 +112,12 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
         parameters_sha256=view.parameters_sha256,
         workers=[worker_share_to_proto(share) for share in view.workers],
         etag=view.etag,
+        submitted=None if view.submitted is None else job_spec_to_proto(view.submitted),
+        steering=map(_steering_to_proto, view.steering),
     )
     _set_time(message.created_at, view.created_at)
+    if view.compression is not None:
+        message.compression.CopyFrom(compression_to_proto(view.compression))
     return message
 
 
@@ -126,6 +141,59 @@ def job_from_proto(message: job_pb2.Job) -> JobView:
         parameters_sha256=message.parameters_sha256,
         workers=tuple(worker_share_from_proto(share) for share in message.workers),
         etag=message.etag,
+        compression=compression_from_proto(message.compression) if message.HasField("compression") else None,
+        submitted=job_spec_from_proto(message.submitted) if message.HasField("submitted") else None,
+        steering=tuple(map(_steering_from_proto, message.steering)),
+    )
+
+
+def _steering_to_proto(record: SteeringRecord) -> job_pb2.SteeringRecord:
+    message = job_pb2.SteeringRecord(
+        at_round=record.at_round, who=record.who, field=record.field, old=record.old, new=record.new
+    )
+    _set_time(message.at, record.at)
+    return message
+
+
+def _steering_from_proto(message: job_pb2.SteeringRecord) -> SteeringRecord:
+    return SteeringRecord(
+        message.at_round, message.who, _get_time(message.at), message.field, message.old, message.new
+    )
+
+
+def compression_to_proto(ledger: Compression) -> job_pb2.Compression:
+    """What travelled."""
+    return job_pb2.Compression(
+        codec=ledger.codec,
+        downlink=ledger.downlink,
+        reason=ledger.reason,
+        raw_bytes_up=ledger.raw_bytes_up,
+        wire_bytes_up=ledger.wire_bytes_up,
+        raw_bytes_down=ledger.raw_bytes_down,
+        wire_bytes_down=ledger.wire_bytes_down,
+        encode_seconds=ledger.encode_seconds,
+        decode_seconds=ledger.decode_seconds,
+        relative_error=ledger.relative_error,
+        residual_norm=ledger.residual_norm,
+        resets=ledger.resets,
+    )
+
+
+def compression_from_proto(message: job_pb2.Compression) -> Compression:
+    """What travelled."""
+    return Compression(
+        codec=message.codec,
+        downlink=message.downlink,
+        reason=message.reason,
+        raw_bytes_up=message.raw_bytes_up,
+        wire_bytes_up=message.wire_bytes_up,
+        raw_bytes_down=message.raw_bytes_down,
+        wire_bytes_down=message.wire_bytes_down,
+        encode_seconds=message.encode_seconds,
+        decode_seconds=message.decode_seconds,
+        relative_error=message.relative_error if message.HasField("relative_error") else None,
+        residual_norm=message.residual_norm,
+        resets=message.resets,
     )
 
 

@@ -8,6 +8,7 @@ _STEPS = {
     Step.PROFILE: worker_pb2.STEP_PROFILE,
     Step.TRAIN: worker_pb2.STEP_TRAIN,
     Step.ASSESS: worker_pb2.STEP_ASSESS,
+    Step.QUERY: worker_pb2.STEP_QUERY,
 }
 _FAILURES = {
     RetryReason.EXCEPTION: worker_pb2.FAILURE_REASON_EXCEPTION,

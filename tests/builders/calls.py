@@ -35,6 +35,6 @@ def finished(jobs: Any, spec: job_pb2.JobSpec) -> job_pb2.Job:
 
 def endless(data: str, target: str) -> job_pb2.JobSpec:
     """A job that goes on for minutes unless it is cancelled."""
-    settings = {"optimizer": "gradient_descent", "max_rounds": "100000", "tolerance": "0"}
+    settings = {"solver": "gradient_descent", "max_rounds": "100000", "tolerance": "0"}
     source = data_pb2.DataSpec(uris=[data], target=target, shards=8)
     return job_pb2.JobSpec(algorithm="logistic", data=source, settings=settings)

@@ -1,4 +1,4 @@
-"""A TCP proxy that a test puts between a worker and its coordinator: it cuts connections, and swallows what is sent."""
+"""A TCP proxy that a test puts between a worker and its coordinator: it cuts, swallows, and can be a slow line."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,13 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards every connection to one address; runs in a thread of its own."""
+    """Forwards every connection to one address; runs in a thread of its own.
 
-    def __init__(self, target: str) -> None:
+    ``bytes_per_s``: what each direction of a connection carries at most; None = whatever it can.
+    """
+
+    def __init__(self, target: str, bytes_per_s: float | None = None) -> None:
+        self._bytes_per_s = bytes_per_s
         host, _, port = target.rpartition(":")
         self._target = host, int(port)
         self._loop = asyncio.new_event_loop()
@@ -108,6 +112,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
                 await self._flows.wait()
+                if self._bytes_per_s is not None:
+                    await asyncio.sleep(len(data) / self._bytes_per_s)
                 writer.write(data)
                 await writer.drain()
 
@@ -121,9 +127,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextlib.contextmanager
-def proxy_to(target: str) -> Iterator[Proxy]:
+def proxy_to(target: str, bytes_per_s: float | None = None) -> Iterator[Proxy]:
     """A proxy that is closed at the end."""
-    proxy = Proxy(target)
+    proxy = Proxy(target, bytes_per_s)
     try:
         yield proxy
     finally:

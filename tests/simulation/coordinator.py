@@ -19,7 +19,7 @@ from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.scheduler import Scheduler
 from simulation import messages as m
 from simulation.clock import Clock, Happening
-from simulation.mathematics import Descent, undisturbed
+from simulation.mathematics import Descent, answer, undisturbed
 from simulation.network import Closed, End, Stream
 from simulation.properties import Properties
 from simulation.storage import JobRecord, Storage
@@ -86,6 +86,8 @@ class SimCoordinator:
         """Go on with the jobs that the storage knows."""
         self.transcript.add("coordinator", "starts")
         self._after(TICK_S, self._tick)
+        for worker in sorted(self.storage.excluded):
+            self.dispatch(e.ExcludeRequested(worker, "excluded by a person"))
         for record in self.storage.unfinished():
             self.submit(record)
 
@@ -208,7 +210,7 @@ class SimCoordinator:
 
     def _go_on(self, run: Run) -> None:
         """Open the next round, or end the job after the last one."""
-        if run.descent.finished:
+        if run.descent.finished and run.descent.step is not Step.QUERY:
             self._finish(run)
             return
         run.record.last_round += 1
@@ -221,6 +223,9 @@ class SimCoordinator:
         name = run.record.plan.name
         if self.runs.get(name) is not run:
             return
+        if run.descent.step is Step.QUERY:
+            self._answered(run, total)
+            return
         run.descent.advance(total)
         if run.descent.rounds % self.checkpoint_every == 0:
             run.record.save(run.descent)
@@ -231,7 +236,26 @@ class SimCoordinator:
         same = run.record.result == undisturbed(run.descent.n_shards, run.descent.max_rounds)
         exact = run.record.plan.synchrony.exact
         assert same or not exact, f"{run.record.plan.name} has other bits than an undisturbed run"
-        self.dispatch(e.JobFinished(run.record.plan.name, "all rounds are done"))
+        if run.record.answered < run.record.plan.queries:
+            run.descent.step = Step.QUERY
+            self.dispatch(e.JobServes(run.record.plan.name, "ready for queries"))
+            self._ask_later(run)
+        else:
+            self.dispatch(e.JobFinished(run.record.plan.name, "all rounds are done"))
+
+    def _ask_later(self, run: Run) -> None:
+        """Somebody asks, sooner or later."""
+        still = run.record.plan.name
+        self._after(self.rng.random(), lambda: self._go_on(run) if self.runs.get(still) is run else None)
+
+    def _answered(self, run: Run, total: m.Vector) -> None:
+        expected = answer(run.descent.n_shards, run.descent.parameters)
+        assert total.tobytes() == expected.tobytes(), "an answer has other bits than one worker's alone"
+        run.record.answered += 1
+        if run.record.answered < run.record.plan.queries:
+            self._ask_later(run)
+        else:
+            self.dispatch(e.CancelRequested(run.record.plan.name, "nobody asks any more"))
 
     # ---- workers
 

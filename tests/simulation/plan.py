@@ -45,6 +45,12 @@ class Trouble:
     heavy_tail: float = 0.0
     """Sigma of the log-normal times of tasks."""
     torn_checkpoint: float = 0.0
+    exclusions: float = 0.0
+    """A person shuts a worker out for a while."""
+    changes: float = 0.0
+    """A person changes how a job is scheduled."""
+    standstills: float = 0.0
+    """The coordinator itself stands still for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ class JobPlan:
     """Whether its vectors go over the bulk streams."""
     slow_update_s: float = 0.0
     deadly_shards: frozenset[int] = frozenset()
+    queries: int = 0
+    """It serves until so many are answered."""
 
     @property
     def n_shards(self) -> int:
@@ -143,6 +151,7 @@ def _job(rng: random.Random, i: int, strict: bool) -> JobPlan:
         big=rng.random() < 0.3,
         slow_update_s=rng.choice((0.0, 0.0, 0.1)),
         deadly_shards=frozenset({rng.randrange(8)}) if deadly else frozenset(),
+        queries=rng.choice((0, 0, rng.randint(1, 6))),
     )
 
 
@@ -167,4 +176,7 @@ def _trouble(rng: random.Random) -> Trouble:
         lost_heartbeats=some(0.6),
         heavy_tail=some(2.0),
         torn_checkpoint=some(0.5),
+        exclusions=some(0.1, 0.2),
+        changes=some(0.5, 0.3),
+        standstills=some(0.2, 0.2),
     )

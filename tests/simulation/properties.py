@@ -42,6 +42,8 @@ class Properties:
     scheduler: Scheduler
     mute: dict[WorkerId, str] = field(default_factory=dict)
     """Workers that must not be given anything, and why."""
+    shut_out: set[WorkerId] = field(default_factory=set)
+    """Those that a person has excluded, whether they are here or not."""
     asked_back: dict[TaskRef, WorkerId] = field(default_factory=dict)
     """What somebody was asked to give up, and has not answered for."""
     heard_at: dict[WorkerId, float] = field(default_factory=dict)
@@ -83,6 +85,12 @@ class Properties:
                 self._settle(worker=event.worker)
             case e.WorkerDraining():
                 self.mute[event.worker] = "drains"
+            case e.ExcludeRequested():
+                self.shut_out.add(event.worker)
+            case e.ReadmitRequested():
+                self.shut_out.discard(event.worker)
+            case e.Stalled():
+                self.heard_at = {worker: at + event.seconds for worker, at in self.heard_at.items()}
             case e.WorkerJoined() | e.WorkerResumed():
                 self.mute.pop(event.worker, None)
             case e.TasksGivenUp():
@@ -109,6 +117,7 @@ class Properties:
         worker = self.scheduler.state.workers[command.worker]
         assert command.reason, f"{worker.id} is given tasks without a reason"
         assert worker.id not in self.mute, f"{worker.id} {self.mute[worker.id]} and is given tasks"
+        assert worker.id not in self.shut_out, f"{worker.id} was excluded by a person and is given tasks"
         silent_s = self.now - self.heard_at[worker.id]
         limit_s = self.scheduler.limits.suspect_after_s + MAX_TICK_S
         assert silent_s < limit_s, f"{worker.id} was silent for {silent_s:.1f} s and is given tasks"

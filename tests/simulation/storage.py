@@ -20,6 +20,8 @@ class JobRecord:
     last_round: int = 0
     """The highest number that a round was ever given."""
     result: bytes = b""
+    answered: int = 0
+    """Queries, as those who asked know."""
     forgotten: bool = False
     checkpoints: list[Descent] = field(default_factory=list)
 
@@ -39,6 +41,8 @@ class Storage:
     """Jobs in the order of their submission."""
 
     jobs: dict[str, JobRecord] = field(default_factory=dict)
+    excluded: set[str] = field(default_factory=set)
+    """Workers that a person has shut out."""
 
     def unfinished(self) -> list[JobRecord]:
         return [record for record in self.jobs.values() if not record.state.final]

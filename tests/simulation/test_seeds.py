@@ -38,7 +38,7 @@ def test_the_trouble_is_real() -> None:
     kinds = (e.WorkerResumed, e.WorkerDraining, e.TasksGivenUp, c.TakeBack, c.CancelTasks, c.ForgetWorker)
     reasons = set(RetryReason) - {RetryReason.SHARD_CHANGED, RetryReason.BAD_DATA}
     refusals = {Refusal.LATE, Refusal.DUPLICATE, Refusal.UNKNOWN_JOB}
-    states = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED}
+    states = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.SERVING}
     for what in (*kinds, *reasons, *refusals, *states, "copies", "helps", "excluded", "probe succeeded"):
         assert seen[what] >= 3, f"{what} has happened {seen[what]} times in 300 worlds"
 

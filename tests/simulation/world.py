@@ -12,6 +12,7 @@ from functools import partial
 from gradloom.jobs import JobState, RetryReason
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
+from gradloom_coordinator.policies import POLICIES
 from gradloom_worker.events import Task
 from simulation.clock import Clock, Happening
 from simulation.coordinator import CoordinatorDied, SimCoordinator
@@ -277,9 +278,12 @@ class World:
             self._now_and_then(self.trouble.crashes, partial(self.crash, worker))
             self._now_and_then(self.trouble.drains, worker.terminate)
             self._now_and_then(self.trouble.operator_drains, partial(self.drain, worker))
+            self._now_and_then(self.trouble.exclusions, partial(self._exclude_for_a_while, worker.plan.name))
         self._now_and_then(self.trouble.coordinator_crashes, self._doom_coordinator)
         for job in self.plan.jobs:
             self._now_and_then(self.trouble.pauses, partial(self._pause_for_a_while, job.name))
+            self._now_and_then(self.trouble.changes, partial(self._change, job.name))
+        self._now_and_then(self.trouble.standstills, self._stand_still)
 
     def _now_and_then(self, rate: float, happen: Happening) -> None:
         if rate <= 0.0:
@@ -318,6 +322,39 @@ class World:
         """An operator asks it to leave."""
         if self.coordinator is not None:
             self.coordinator.dispatch(e.DrainRequested(worker.name, "maintenance"))
+
+    def exclude(self, name: str, excluded: bool) -> None:
+        """A person shuts a worker out, or lets it in; kept across lives of the coordinator."""
+        (self.storage.excluded.add if excluded else self.storage.excluded.discard)(name)
+        if self.coordinator is not None:
+            event = (
+                e.ExcludeRequested(name, "by a person")
+                if excluded
+                else e.ReadmitRequested(name, "by a person")
+            )
+            self.coordinator.dispatch(event)
+
+    def _exclude_for_a_while(self, name: str) -> None:
+        self.exclude(name, True)
+        self.clock.after(self.rng.uniform(0.1, 5.0), lambda: self.exclude(name, False))
+
+    def _change(self, name: str) -> None:
+        """Only what changes no bit of the result."""
+        if self.coordinator is None or name not in self.coordinator.scheduler.state.jobs:
+            return
+        rng = self.rng
+        self.coordinator.dispatch(
+            e.JobChanged(
+                name,
+                placement=rng.choice((None, *sorted(POLICIES))),
+                speculation=rng.choice((None, True, False)),
+                share_weight=rng.choice((None, 0.5, 4.0)),
+            )
+        )
+
+    def _stand_still(self) -> None:
+        if self.coordinator is not None:
+            self.coordinator.dispatch(e.Stalled(self.rng.uniform(1.0, 4.0)))
 
     def _doom_coordinator(self) -> None:
         left = self.rng.randint(0, 30)

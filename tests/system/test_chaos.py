@@ -62,7 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def submit(
     client: Client, data: Path, *, rounds: int = ROUNDS, shards: int = 24, dtype: str = "float32"
 ) -> Job:
-    settings = {"optimizer": "gradient_descent", "max_rounds": rounds, "tolerance": 0.0, "dtype": dtype}
+    settings = {"solver": "gradient_descent", "max_rounds": rounds, "tolerance": 0.0, "dtype": dtype}
     target = str(COLUMNS)
     return client.submit("logistic", data=str(data), target=target, shards=shards, seed=3, settings=settings)
 

@@ -22,7 +22,7 @@ PROMISED = {
     *("job_id", "algorithm", "state", "rounds", "loss", "scores", "seconds", "rows_per_second", "retries"),
     *("parameters_sha256", "model"),
 }
-ENDLESS = ["--set", "optimizer=gradient_descent", "--set", "max_rounds=100000", "--set", "tolerance=0"]
+ENDLESS = ["--set", "solver=gradient_descent", "--set", "max_rounds=100000", "--set", "tolerance=0"]
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ LIMIT_S = 60.0
 COME_BACK_LIMIT_S = 10.0
 """Far above what it takes: the machine that tests may be busy."""
 CASES: dict[str, dict[str, object]] = {
-    "lbfgs": {"tolerance": 0.0, "dtype": "float64", "max_rounds": 60},
-    "batches": {"optimizer": "adam", "batch_size": 256, "max_rounds": 150},
+    "lbfgs": {"solver": "lbfgs", "tolerance": 0.0, "dtype": "float64", "max_rounds": 60},
+    "batches": {"solver": "adam", "batch_size": 4096, "max_rounds": 150},
 }
 
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gradloom import LocalCluster
@@ -64,6 +65,15 @@ def test_the_model_that_was_fetched_is_the_one_that_was_trained(
     assert model.parameters_sha256 == told["job"]["parameters_sha256"]
     assert model.classes == ("benign", "malignant")
     assert len(model.features) == COLUMNS
+
+
+def test_rows_that_were_sent_as_numbers_are_predicted_as_the_model_does(
+    told: dict[str, Any], node_client: Path
+) -> None:
+    model = load_model(node_client / "model.safetensors")
+    rows = np.repeat([[1.0], [1000.0]], COLUMNS, axis=1)
+    assert told["predicted"] == model.predict(rows).tolist()
+    np.testing.assert_allclose(told["probabilities"], model.predict_proba(rows).ravel(), rtol=1e-12)
 
 
 def test_a_refusal_names_the_algorithm_that_was_meant(told: dict[str, Any]) -> None:

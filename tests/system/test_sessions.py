@@ -153,7 +153,7 @@ def lonely(alone: LocalCluster, proxy: Proxy, tmp_path: Path) -> Iterator[Worker
 
 
 def submit(client: Client, data: Path, rounds: int = ROUNDS) -> Job:
-    settings = {"optimizer": "gradient_descent", "max_rounds": rounds, "tolerance": 0.0, "dtype": "float64"}
+    settings = {"solver": "gradient_descent", "max_rounds": rounds, "tolerance": 0.0, "dtype": "float64"}
     return client.submit("logistic", data=str(data), target="60", shards=8, settings=settings)
 
 

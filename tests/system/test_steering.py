@@ -22,9 +22,9 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
         yield one
 
 
-def submit(client: Client, data: Path, optimizer: str = "adam", max_rounds: int = 100_000) -> Job:
-    settings = {"optimizer": optimizer, "max_rounds": max_rounds, "tolerance": 0.0}
-    if optimizer != "lbfgs":
+def submit(client: Client, data: Path, solver: str = "adam", max_rounds: int = 100_000) -> Job:
+    settings = {"solver": solver, "max_rounds": max_rounds, "tolerance": 0.0}
+    if solver != "lbfgs":
         settings["batch_size"] = 256
     return client.submit("logistic", data=str(data), target="60", shards=8, settings=settings)
 

@@ -21,7 +21,7 @@ DISK_BYTES = 1024 * 1024
 
 
 def submit(client: Client, data: Path) -> Job:
-    settings = {"optimizer": "adam", "batch_size": 256, "max_rounds": 400}
+    settings = {"solver": "adam", "batch_size": 256, "max_rounds": 400}
     return client.submit("logistic", data=str(data), target="60", shards=16, seed=3, settings=settings)
 
 

@@ -13,7 +13,7 @@ from gradloom.jobs import JobState, JobView
 pytestmark = pytest.mark.system
 
 LIMIT_S = 60.0
-ADAM: dict[str, object] = {"optimizer": "adam", "batch_size": 256, "tolerance": 0.0}
+ADAM: dict[str, object] = {"solver": "adam", "batch_size": 4096, "tolerance": 0.0}
 ROUNDS = 200
 AS_GOOD = 0.05
 """Of held-out accuracy: the noise of batches, and more than any synchrony costs."""
@@ -66,7 +66,7 @@ def test_local_steps_come_close_in_an_eighth_of_the_rounds_and_to_the_same_bits(
             assert trained(one, slow_data, "local:8", ROUNDS // 8).parameters_sha256 == view.parameters_sha256
 
 
-def test_an_optimizer_that_needs_every_row_is_refused_what_leaves_rows_out(
+def test_a_solver_that_needs_every_row_is_refused_what_leaves_rows_out(
     client: Client, slow_data: Path
 ) -> None:
     with pytest.raises(InvalidInput, match="asynchronous does not suit logistic"):

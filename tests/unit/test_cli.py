@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +15,21 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from builders.models import linear_model
 from gradloom import local
 from gradloom.cli import main, training
-from gradloom.cli.progress import LineScreen, TerminalScreen, follow
+from gradloom.cli.live import Curve, LiveScreen
+from gradloom.cli.progress import LineScreen, follow
 from gradloom.cli.views import seconds_text
 from gradloom.errors import GradloomError, Unavailable
-from gradloom.jobs import JobEvent, JobState, Note, RetryReason, RoundCompleted, StateChanged, TaskRetried
-from gradloom.models import Model, load_model
+from gradloom.jobs import (
+    Compression,
+    JobEvent,
+    JobState,
+    Note,
+    RetryReason,
+    RoundCompleted,
+    StateChanged,
+    TaskRetried,
+)
+from gradloom.models import load_model
 
 COMMANDS = [
     *("up", "train", "jobs", "show", "watch", "cancel", "set"),
@@ -80,7 +91,9 @@ def table(tmp_path):
 def classifier():
     """A rule on one column of the table: a large radius is malignant."""
     coefficients, intercept = np.array([-1.0]), np.array(15.0)
-    return linear_model("logistic", ("mean_radius",), "kind", ("benign", "malignant"), -coefficients, -intercept)
+    return linear_model(
+        "logistic", ("mean_radius",), "kind", ("benign", "malignant"), -coefficients, -intercept
+    )
 
 
 # ---- the command as a whole
@@ -371,16 +384,35 @@ def test_set_changes_what_is_named_and_shows_the_job(run, fake_cluster, make_job
     assert list(fake_cluster.updated[0].update_mask.paths) == ["synchrony", "speculation", "share_weight"]
     status, out, _ = run("set", "job-1", "placement=random", "--json", *at)
     assert (status, json.loads(out)["spec"]["placement"]) == (0, "random")
+    out = run("set", "job-1", "codec=topk:0.05", "downlink=int8", *at)[1]
+    assert "codec topk:0.05 downlink int8" in " ".join(out.split())
+    assert list(fake_cluster.updated[-1].update_mask.paths) == ["codec", "downlink"]
+
+
+def test_show_says_what_codecs_have_saved(run, fake_cluster, make_job):
+    ledger = Compression("topk:0.01", "int8", "slow", 4_000_000, 40_000, 8000, 8000, 1.5, 0.25, 0.5, 7.0, 2)
+    fake_cluster.add_job(replace(make_job(JobState.RUNNING), compression=ledger))
+    shown = " ".join(run("show", "job-1", "--cluster", fake_cluster.address)[1].split())
+    for line in (
+        "sent up 0.04 MB instead of 4 MB (100 x, topk:0.01 now)",
+        "sent down 0.008 MB",
+        "codec picked topk:0.01: slow",
+        "codec time 1.5 s to encode, 0.25 s to decode",
+        "codec error 0.5 of the gradient, residual 7",
+        "residuals lost 2 times, with a worker",
+    ):
+        assert line in shown
 
 
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        (["seed=3"], "'seed' is not known; allowed: placement, share_weight, speculation, synchrony."),
         (["placement"], "write NAME=VALUE, e.g. gradloom set JOB synchrony=bounded:3"),
         (["speculation=maybe"], "speculation: 'maybe' is not allowed; it must be on or off"),
         (["share_weight=much"], "share_weight: 'much' is not allowed; it must be a number"),
         (["share_weight=0"], "share_weight: 0.0 is not allowed"),
+        (["codec=zip"], "codec: 'zip' is not allowed: it must be none"),
+        (["downlink=auto"], "downlink: 'auto' is not allowed"),
         ([], "NAME=VALUE"),
     ],
 )
@@ -417,7 +449,8 @@ def test_algorithms_are_described_without_a_cluster(run):
         assert word in out
     described = json.loads(run("algorithms", "--json")[1])
     assert {one["name"] for one in described} >= {"linear", "logistic", "multinomial"}
-    assert "l2" in described[0]["settings"]["properties"]
+    linear = next(one for one in described if one["name"] == "linear")
+    assert "l2" in linear["settings"]["properties"]
 
 
 # ---- up
@@ -617,11 +650,27 @@ def test_sentences_keep_their_place_between_rounds():
 def test_the_bar_of_a_terminal_shows_the_same_words(monkeypatch, capfd):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
-    screen = TerminalScreen()
+    screen = LiveScreen()
     follow([JobEvent(1, 0.0, a_round(3)), JobEvent(2, 0.0, Note("a note [sic]"))], screen)
     said = capfd.readouterr().err
     assert "a note [sic]" in said
     assert "round 3/100" in said
+
+
+def test_the_loss_is_a_curve_that_takes_no_more_room_however_long_it_gets():
+    curve = Curve()
+    for i in range(100_000):
+        curve.add(1.0 + 1.0 / (i + 1))
+    curve.add(None)
+    curve.add(float("nan"))
+    assert len(curve.points) <= 240
+    drawn = curve.text(40)
+    assert len(drawn) <= 40
+    assert (drawn[0], drawn[-1]) == ("█", "▁")
+    assert Curve().text() == ""
+    flat = Curve()
+    flat.add(2.0)
+    assert flat.text() == "▁"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from builders.models import linear_model
 from gradloom import connection
-from gradloom.client import Client, absolute_uris, setting_text
+from gradloom.client import Client, absolute_uris
 from gradloom.errors import (
     Conflict,
     GradloomError,
@@ -22,7 +22,7 @@ from gradloom.errors import (
     Unavailable,
 )
 from gradloom.jobs import JobState, Note, RoundCompleted, StateChanged
-from gradloom.models import Model
+from gradloom.specs import setting_text
 from gradloom.wire.jobs import job_spec_from_proto
 
 DONE = StateChanged(JobState.COMPLETED, "converged")

@@ -18,6 +18,7 @@ from gradloom.wire.faults import fault_from_proto, fault_to_proto
         (("partition", "2 min", None, None), Fault(FaultKind.PARTITION, 120.0)),
         (("kill", None, None, None), Fault(FaultKind.KILL)),
         (("corrupt", None, None, 3), Fault(FaultKind.CORRUPT, count=3)),
+        (("nan", None, None, None), Fault(FaultKind.NAN, count=1)),
     ],
 )
 def test_a_command_line_means_a_fault(
@@ -32,7 +33,7 @@ def test_a_command_line_means_a_fault(
     [
         (
             ("slo", None, None, None),
-            "kind: 'slo' is not known; allowed: corrupt, kill, partition, pause, slow. Did you mean 'slow'?",
+            "kind: 'slo' is not known; allowed: corrupt, kill, nan, partition, pause, slow. Did you mean 'slow'?",
         ),
         (
             ("slow", "soon", None, None),

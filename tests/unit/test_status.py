@@ -17,6 +17,7 @@ PLAIN = [
     errors.Outdated,
     errors.VersionMismatch,
     errors.Unavailable,
+    errors.NotInTime,
     errors.Overloaded,
     errors.JobFailed,
     errors.JobCancelled,
@@ -25,7 +26,13 @@ PLAIN = [
     errors.ChecksumMismatch,
     errors.FrameRefused,
 ]
-WITH_FIELD = [errors.InvalidInput, errors.DataError, errors.DataUnreachable, errors.ShardChanged]
+WITH_FIELD = [
+    errors.InvalidInput,
+    errors.InvalidParameter,
+    errors.DataError,
+    errors.DataUnreachable,
+    errors.ShardChanged,
+]
 
 
 class FailedCall(grpc.RpcError):
@@ -93,6 +100,7 @@ def test_every_error_of_the_tree_is_tested_here():
         (errors.Outdated, grpc.StatusCode.ABORTED),
         (errors.VersionMismatch, grpc.StatusCode.FAILED_PRECONDITION),
         (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (errors.NotInTime, grpc.StatusCode.DEADLINE_EXCEEDED),
         (errors.JobCancelled, grpc.StatusCode.FAILED_PRECONDITION),
         (errors.GradloomError, grpc.StatusCode.INTERNAL),
     ],
@@ -111,7 +119,7 @@ def test_data_errors_are_invalid_arguments():
         (grpc.StatusCode.UNAVAILABLE, errors.Unavailable, "the cluster at host:1 can't be reached: refused"),
         (
             grpc.StatusCode.DEADLINE_EXCEEDED,
-            errors.Unavailable,
+            errors.NotInTime,
             "the cluster at host:1 did not answer in time",
         ),
         (grpc.StatusCode.NOT_FOUND, errors.NotFound, "the cluster at host:1 answered NOT_FOUND: refused"),

@@ -1,11 +1,16 @@
-"""Broadcasts on their way in: puts frames together.
+"""Broadcasts on their way in: puts frames together, and adds differences to the round before.
 
 The session announces a broadcast; the frames come on the bulk stream, before or after. Of each job only the newest
-round is kept.
+round is kept. Where parameters come as differences, what every worker computes with is r = r + difference in float32,
+from the message of the round that the announcement names: see ``gradloom_coordinator.downlink``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from gradloom.errors import FrameRefused
 from gradloom.memory import BufferPool
 from gradloom.tensors import Tensors
 from gradloom.v1 import tensor_pb2
@@ -19,6 +24,9 @@ class _Announced:
     job: str
     round: int
     bundle: tensor_pb2.Bundle
+    base: Tensors | None
+    """The message that the replicated tensors are differences from; None = they are complete."""
+    replicated: tuple[str, ...]
 
 
 class Broadcasts:
@@ -36,13 +44,26 @@ class Broadcasts:
         have, tensors = self._messages.get(job, (0, None))
         return tensors if have == round_number else None
 
-    def announce(self, job: str, round_number: int, bundle: tensor_pb2.Bundle) -> None:
+    def announce(
+        self,
+        job: str,
+        round_number: int,
+        bundle: tensor_pb2.Bundle,
+        base_round: int = 0,
+        replicated: Sequence[str] = (),
+    ) -> None:
         """A round's broadcast comes, or came already. Raises WireError."""
+        base = self.message(job, base_round) if base_round else None
+        if base_round and base is None:
+            raise FrameRefused(
+                f"round {round_number} is a difference from round {base_round}, which is not here"
+            )
+        announced = _Announced(job, round_number, bundle, base, tuple(replicated))
         self._drop(job)
         if bundle.WhichOneof("carrier") != "transfer_id":
-            self._messages[job] = (round_number, decode_inline(bundle))
+            self._messages[job] = (round_number, _message(announced, decode_inline(bundle)))
             return
-        self._announced[bundle.transfer_id] = _Announced(job, round_number, bundle)
+        self._announced[bundle.transfer_id] = announced
         self._complete(bundle.transfer_id)
 
     def add(self, frame: Frame) -> MessageArrived | None:
@@ -60,7 +81,8 @@ class Broadcasts:
         if announced is None or assembly is None or not assembly.complete:
             return None
         del self._announced[transfer_id], self._assemblies[transfer_id]
-        self._messages[announced.job] = (announced.round, decode(announced.bundle.tensors, assembly.payload))
+        tensors = decode(announced.bundle.tensors, assembly.payload)
+        self._messages[announced.job] = (announced.round, _message(announced, tensors))
         return MessageArrived(announced.job, announced.round)
 
     def forget(self, job: str) -> None:
@@ -83,3 +105,18 @@ class Broadcasts:
         self._assemblies.clear()
         self._dropped.clear()
         self._pool.clear()
+
+
+def _message(announced: _Announced, tensors: Tensors) -> Tensors:
+    """The message itself. Raises FrameRefused for differences that do not fit."""
+    if announced.base is None:
+        return tensors
+    complete = dict(tensors)
+    for name in announced.replicated:
+        before, step = announced.base.get(name), tensors.get(name)
+        if before is None or step is None or before.shape != step.shape:
+            raise FrameRefused(f"tensor {name!r} does not fit the one of the round before")
+        # both are float32 numbers, whatever their dtype: nothing is lost on the way
+        now = before.astype(np.float32) + step.astype(np.float32)
+        complete[name] = now.astype(step.dtype)
+    return complete

@@ -14,8 +14,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from gradloom.canonical import Range
 from gradloom.faults import Fault, FaultKind
-from gradloom_worker.work import Computed
+from gradloom_worker.work import Computed, refuse_nonfinite
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class Chaos:
     def __init__(self, *, allowed: bool, wanted: Callable[[], bool], clock: Callable[[], float]) -> None:
         self.slowness = Slowness(wanted, clock)
         self._allowed = allowed
-        self._corrupt = 0
+        self._corrupt = self._nan = 0
         self._gate = asyncio.Event()
         self._gate.set()
         self._opens: asyncio.TimerHandle | None = None
@@ -106,6 +109,8 @@ class Chaos:
                 self._shut(fault.seconds)
             case FaultKind.CORRUPT:
                 self._corrupt = fault.count
+            case FaultKind.NAN:
+                self._nan = fault.count
 
     def guard(self, call: Any) -> Any:
         """A stream that a partition can shut; the stream itself where none is allowed."""
@@ -117,6 +122,14 @@ class Chaos:
             return False
         self._corrupt -= 1
         return True
+
+    def spoil(self, computed: Computed, shards: Range) -> None:
+        """Have a partial that has just been computed hold NaN if it is to. Raises NonFinite, as any that does."""
+        if not self._nan:
+            return
+        self._nan -= 1
+        name = next(iter(computed.partial))
+        refuse_nonfinite({name: np.full(1, np.nan)}, shards)
 
     def _shut(self, seconds: float) -> None:
         if self._opens is not None:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from gradloom.canonical import Range
+from gradloom.codecs import NotFinite
 from gradloom.errors import DataError, DataUnreachable, GradloomError, ShardChanged
 from gradloom.jobs import RetryReason
 from gradloom.tensors import Tensors
@@ -20,6 +22,7 @@ from gradloom_worker.chaos import Slowness
 from gradloom_worker.events import Task
 from gradloom_worker.phases import Doing
 from gradloom_worker.shards import ShardStore
+from gradloom_worker.uplinks import Packing
 from gradloom_worker.work import Computed, JobWork, NonFinite
 
 TINY_S = 0.0005
@@ -44,11 +47,16 @@ class Executor:
     """One compute thread over one shard store."""
 
     def __init__(
-        self, store: ShardStore, switch: Callable[[Doing], None], slowness: Slowness | None = None
+        self,
+        store: ShardStore,
+        switch: Callable[[Doing], None],
+        slowness: Slowness | None = None,
+        spoil: Callable[[Computed, Range], None] = lambda _, __: None,
     ) -> None:
         self._store = store
         self._switch = switch
         self._slowness = slowness
+        self._spoil = spoil
         self.busy = False
         """Whether a task is in hand; it is the executor then that says what the process does."""
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -58,7 +66,12 @@ class Executor:
         threading.Thread(target=_serve, args=(self._work,), name="compute", daemon=True).start()
 
     def submit(
-        self, task: Task, work: JobWork, message: Tensors, done: Callable[[Task, Outcome], None]
+        self,
+        task: Task,
+        work: JobWork,
+        message: Tensors,
+        done: Callable[[Task, Outcome], None],
+        packing: Packing | None = None,
     ) -> None:
         """Compute a task; ``done`` is called on the event loop, never before this returns.
 
@@ -76,7 +89,7 @@ class Executor:
             done(task, outcome)
 
         def compute_in_thread() -> None:
-            result = self._compute(task, work, message)
+            result = self._compute(task, work, message, packing)
             with suppress(RuntimeError):  # the loop is closed: the worker has left meanwhile
                 loop.call_soon_threadsafe(end, *result)
 
@@ -84,7 +97,7 @@ class Executor:
         self._switch(Doing.QUEUE)
         is_tiny = last_s.get(like, TINY_S) < TINY_S and work.is_loaded(task.range, self._store)
         if is_tiny and not (self._slowness is not None and self._slowness.active):
-            loop.call_soon(end, *self._compute(task, work, message))
+            loop.call_soon(end, *self._compute(task, work, message, packing))
         else:
             self._work.put(compute_in_thread)
 
@@ -96,13 +109,19 @@ class Executor:
         """Take no more work; what is being computed is not waited for, and ends with the process at the latest."""
         self._work.put(None)
 
-    def _compute(self, task: Task, work: JobWork, message: Tensors) -> tuple[Outcome, float]:
+    def _compute(
+        self, task: Task, work: JobWork, message: Tensors, packing: Packing | None
+    ) -> tuple[Outcome, float]:
         """What became of the task, and how many seconds it took."""
         start = time.perf_counter()
         try:
             computed = work.compute(task.range, message, self._store, self._switch)
             if self._slowness is not None and self._slowness.active:
                 computed = self._slowness.stretch(computed)
+            self._spoil(computed, task.range)
+            if packing is not None:
+                self._switch(Doing.ENCODE)
+                computed = packing.apply(computed)
             outcome: Outcome = computed
         except Exception as error:  # noqa: BLE001 - whatever it is, the coordinator must hear of it
             outcome = failure_of(error)
@@ -123,7 +142,7 @@ def failure_of(error: Exception) -> Failed:
     match error:
         case MemoryError():
             reason, message = RetryReason.OUT_OF_MEMORY, f"out of memory: {error}"
-        case NonFinite():
+        case NonFinite() | NotFinite():
             reason, message = RetryReason.NONFINITE, error.message
         case ShardChanged():
             reason, message = RetryReason.SHARD_CHANGED, error.message

@@ -9,7 +9,7 @@ from gradloom.algorithms import build, versions
 from gradloom.canonical import Range
 from gradloom.errors import VersionMismatch
 from gradloom.settings import WorkerSettings
-from gradloom.v1 import worker_pb2
+from gradloom.v1 import tensor_pb2, worker_pb2
 from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.data import manifest_from_proto, preparation_from_proto, split_from_proto
 from gradloom.wire.steps import failure_to_proto, step_from_proto
@@ -17,7 +17,8 @@ from gradloom_worker.commands import OpenSession
 from gradloom_worker.events import Task
 from gradloom_worker.executor import Failed
 from gradloom_worker.host import cpu_cores, memory_bytes
-from gradloom_worker.work import JobWork
+from gradloom_worker.uplinks import Order
+from gradloom_worker.work import Computed, JobWork
 
 
 def hello_message(settings: WorkerSettings, metrics_address: str, session: OpenSession) -> bytes:
@@ -38,6 +39,32 @@ def hello_message(settings: WorkerSettings, metrics_address: str, session: OpenS
         allow_chaos=settings.allow_chaos,
     )
     return worker_pb2.WorkerMessage(hello=hello).SerializeToString()
+
+
+def partial_message(
+    task: Task, bundle: tensor_pb2.Bundle, computed: Computed, queue_s: float, encode_s: float
+) -> worker_pb2.WorkerMessage:
+    """What a task came to."""
+    times = worker_pb2.TaskTimes(
+        queue_seconds=queue_s,
+        load_seconds=computed.load_s,
+        compute_seconds=computed.compute_s,
+        encode_seconds=encode_s,
+    )
+    partial = worker_pb2.Partial(task=task_key(task), bundle=bundle, times=times, rows=computed.rows)
+    if computed.account is not None:
+        partial.codec_report.square_error = computed.account.square_error
+        partial.codec_report.square_norm = computed.account.square_norm
+        partial.codec_report.square_residual = computed.account.square_residual
+    return worker_pb2.WorkerMessage(partial=partial)
+
+
+def order_of(compute: worker_pb2.Compute) -> Order | None:
+    """How the gradients of a round are sent; None where the message says nothing new of it."""
+    if not compute.HasField("broadcast"):
+        return None
+    uplink = compute.uplink
+    return Order(compute.round, uplink.codec, uplink.iteration, uplink.seed, uplink.lineage)
 
 
 def failed_message(task: Task, failed: Failed) -> worker_pb2.WorkerMessage:

@@ -16,6 +16,7 @@ from gradloom.jobs import RetryReason
 from gradloom.settings import WorkerSettings
 from gradloom.streams import FrameOutbox, Heard, Outbox, Transfer, nobody
 from gradloom.v1 import worker_pb2
+from gradloom.wire import MAX_MESSAGE_BYTES
 from gradloom.wire.bundles import bundle_of, encode
 from gradloom.wire.data import shard_from_proto
 from gradloom.wire.faults import fault_from_proto
@@ -31,7 +32,8 @@ from gradloom_worker.messages import (
     given_up_message,
     hello_message,
     job_work,
-    task_key,
+    order_of,
+    partial_message,
     tasks_named,
     tasks_of,
 )
@@ -39,6 +41,7 @@ from gradloom_worker.metrics import WorkerMetrics
 from gradloom_worker.phases import Doing, PhaseClock
 from gradloom_worker.session import Backoff, Phase, Session
 from gradloom_worker.shards import ShardStore
+from gradloom_worker.uplinks import Uplinks
 from gradloom_worker.work import Computed, JobWork
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,7 @@ WELCOME_LIMIT_S = 5.0
 GOODBYE_LIMIT_S = 2.0
 """The coordinator ends the session when it has heard our Goodbye, and all answers before it."""
 CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 2_000),
@@ -92,7 +95,8 @@ class WorkerRuntime:
         self.settings = settings
         self.store = ShardStore(settings.cache_bytes)
         self._phases = PhaseClock(clock)
-        self.metrics = WorkerMetrics(self.store, self._phases)
+        self._answers = Answers()
+        self.metrics = WorkerMetrics(settings.name, self.store, self._phases, self._answers)
         self.metrics_address = metrics_address
         self.ended_because = ""
         """Known once ``run`` has ended."""
@@ -104,11 +108,11 @@ class WorkerRuntime:
             drain_timeout_s=settings.drain_timeout_s,
         )
         self._chaos = Chaos(allowed=settings.allow_chaos, wanted=lambda: self._session.wanted, clock=clock)
-        self._executor = Executor(self.store, self._phases.switch, self._chaos.slowness)
+        self._executor = Executor(self.store, self._phases.switch, self._chaos.slowness, self._chaos.spoil)
         self._streams = Streams(self._written)
         self._work: dict[str, JobWork | str] = {}
         self._broadcasts = Broadcasts()
-        self._answers = Answers()
+        self._uplinks = Uplinks()
         self._flushing = False
         self._transfer_ids = count(1)
         self._exit: asyncio.Future[tuple[int, str]] | None = None
@@ -147,6 +151,7 @@ class WorkerRuntime:
                 self._say(command.task)
             case c.Discard():
                 self._answers.forget(command.task)
+                self._uplinks.dropped(command.task)
                 self.metrics.discarded()
             case c.Forget():
                 self._forget(command)
@@ -206,9 +211,13 @@ class WorkerRuntime:
             failed = Failed(RetryReason.EXCEPTION, why, "")
             asyncio.get_running_loop().call_soon(self._task_done, task, failed)
             return
-        self._executor.submit(task, work, message, self._task_done)
+        self._executor.submit(task, work, message, self._task_done, self._uplinks.packing(task, work))
 
     def _task_done(self, task: e.Task, outcome: Outcome) -> None:
+        if isinstance(outcome, Computed):
+            outcome = self._uplinks.encoded(task, outcome)
+        else:
+            self._uplinks.dropped(task)
         self._answers.keep(task, outcome)
         self._handle(e.TaskEnded(task))
 
@@ -251,19 +260,15 @@ class WorkerRuntime:
                 bundle.inline.payload = damaged(bundle.inline.payload)
             else:
                 frames = chain([damaged(next(frames))], frames)
-        times = worker_pb2.TaskTimes(
-            queue_seconds=max(start - task.given_at - computed.load_s - computed.compute_s, 0.0),
-            load_seconds=computed.load_s,
-            compute_seconds=computed.compute_s,
-            encode_seconds=self._clock() - start,
-        )
-        partial = worker_pb2.Partial(task=task_key(task), bundle=bundle, times=times, rows=computed.rows)
-        self._streams.send(worker_pb2.WorkerMessage(partial=partial))
+        busy_s = computed.load_s + computed.compute_s + computed.encode_s
+        queue_s = max(start - task.given_at - busy_s, 0.0)
+        encode_s = computed.encode_s + self._clock() - start
+        self._streams.send(partial_message(task, bundle, computed, queue_s, encode_s))
+        self._uplinks.sent(task)
         if not encoded.fits_inline:
             # the coordinator grants credit once it wants the partial
-            self._streams.bulk.start(
-                Transfer(task.job, transfer_id, frames, n_frames(encoded.byte_length), credit=0)
-            )
+            size = n_frames(encoded.byte_length)
+            self._streams.bulk.start(Transfer(task.job, transfer_id, frames, size, credit=0))
             kept.transfer_id = transfer_id
 
     def _forget(self, command: c.Forget) -> None:
@@ -276,13 +281,14 @@ class WorkerRuntime:
 
     async def _converse(self, session: c.OpenSession) -> None:
         self._start_afresh()
-        refused = False
+        refused, code = False, "OK"
         try:
             async with grpc.aio.insecure_channel(
                 self.settings.coordinator, options=CHANNEL_OPTIONS
             ) as channel:
                 detail = await self._speak(channel, session)
         except grpc.aio.AioRpcError as error:
+            code = error.code().name
             refused = error.code() is grpc.StatusCode.FAILED_PRECONDITION
             detail = error.details() or str(error.code())
         except (asyncio.InvalidStateError, GradloomError) as error:
@@ -290,6 +296,7 @@ class WorkerRuntime:
         except Exception as error:  # whatever it is: a worker that does not hear of its session's end is lost
             log.exception("the session breaks off")
             detail = f"{type(error).__name__}: {error}"
+        self.metrics.session_over(code)
         self._handle(e.SessionEnded(detail, refused))
 
     def _start_afresh(self) -> None:
@@ -321,9 +328,12 @@ class WorkerRuntime:
         welcome = message.welcome
         how = "resumed the session with" if welcome.resumed else "joined"
         log.info("%s %s as %s", how, self.settings.coordinator, welcome.worker)
+        if not welcome.resumed:
+            self._uplinks.clear()
         self._handle(e.Welcomed(welcome.session_token, welcome.resumed))
         if self._session.phase is Phase.GONE:
             return self.ended_because
+        self.metrics.welcomed(welcome.worker)
         self._on_welcome(welcome.worker)
         open_bulk = channel.stream_stream("/gradloom.v1.WorkerService/Bulk")
         bulk = self._chaos.guard(open_bulk(metadata=(("gradloom-session", welcome.session_token),)))
@@ -383,9 +393,8 @@ class WorkerRuntime:
     async def _read_bulk(self, bulk: Call) -> str:
         consumed: dict[int, int] = {}
         while (message := await bulk.read()) is not grpc.aio.EOF:
-            frame = parse_frame(
-                message
-            )  # a damaged broadcast ends the session: it is sent anew in the next one
+            # a damaged broadcast ends the session: it is sent anew in the next one
+            frame = parse_frame(message)
             match frame.kind:
                 case FrameKind.CREDIT:
                     self._streams.bulk.grant(frame.transfer_id, frame.granted)
@@ -398,9 +407,8 @@ class WorkerRuntime:
                     if frame.last:
                         del consumed[frame.transfer_id]
                     elif consumed[frame.transfer_id] == CREDIT_BATCH:
-                        self._streams.bulk.control(
-                            credit_frame(frame.transfer_id, consumed.pop(frame.transfer_id))
-                        )
+                        granted = consumed.pop(frame.transfer_id)
+                        self._streams.bulk.control(credit_frame(frame.transfer_id, granted))
         return "the coordinator ended the bulk stream"
 
     # ---- messages
@@ -421,10 +429,14 @@ class WorkerRuntime:
 
     def _compute(self, compute: worker_pb2.Compute) -> None:
         job, round_number = compute.job_id, compute.round
+        counted = [(task.round, task.range) for task in tasks_named(compute.counted)]
+        decided = compute.earlier_are_decided
+        self._uplinks.heard(job, round_number, order_of(compute), counted, decided=decided)
         if compute.HasField("broadcast"):
             if not self._executor.busy:
                 self._phases.switch(Doing.DECODE)
-            self._broadcasts.announce(job, round_number, compute.broadcast)
+            base, replicated = compute.base_round, compute.replicated
+            self._broadcasts.announce(job, round_number, compute.broadcast, base, replicated)
         is_here = self._broadcasts.message(job, round_number) is not None
         if tasks := tasks_of(compute, self._clock()):
             self._handle(e.TasksGiven(tasks, is_here))
@@ -434,4 +446,5 @@ class WorkerRuntime:
         self._work.pop(job, None)
         self._broadcasts.forget(job)
         self._streams.bulk.drop_job(job)
+        self._uplinks.forget(job)
         self._executor.forget(job)

@@ -3,7 +3,9 @@
 One task at a time uses this: in the executor's thread, or on the event loop while that thread has nothing to do.
 """
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -34,6 +36,9 @@ class ShardStore:
         self.nbytes = 0
         self.hits = 0
         self.misses = 0
+        self.evictions = 0
+        self.on_read: Callable[[str, float], None] = lambda _, __: None
+        """Hears of each shard that is read: the format of its files, and the seconds it took."""
 
     def holds(self, source: str, prepared_as: str, index: int) -> bool:
         """Whether a shard is here in this form (or RAW); neither a hit nor a miss, and no use of it."""
@@ -45,7 +50,7 @@ class ShardStore:
         found = self._get(key)
         if isinstance(found, RawShard):
             return found
-        raw = read_rows(manifest.files, manifest.columns, plan)
+        raw = self._read(manifest, plan)
         self._put(key, raw, _raw_bytes(raw))
         return raw
 
@@ -58,10 +63,16 @@ class ShardStore:
         if isinstance(found, Shard):
             return found
         kept = self._take((source, RAW, plan.index))
-        raw = kept if isinstance(kept, RawShard) else read_rows(manifest.files, manifest.columns, plan)
+        raw = kept if isinstance(kept, RawShard) else self._read(manifest, plan)
         shard = prepare(raw, how)
         self._put(key, shard, shard.nbytes)
         return shard
+
+    def _read(self, manifest: Manifest, plan: ShardPlan) -> RawShard:
+        start = time.perf_counter()
+        raw = read_rows(manifest.files, manifest.columns, plan)
+        self.on_read(manifest.files[0].format, time.perf_counter() - start)
+        return raw
 
     def _get(self, key: CacheKey) -> RawShard | Shard | None:
         entry = self._entries.get(key)
@@ -85,6 +96,7 @@ class ShardStore:
         while self.nbytes > self._limit and len(self._entries) > 1:
             _, oldest = self._entries.popitem(last=False)
             self.nbytes -= oldest.nbytes
+            self.evictions += 1
 
 
 def _raw_bytes(raw: RawShard) -> int:

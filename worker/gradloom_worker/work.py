@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gradloom.algorithms.algorithm import Algorithm
+from gradloom.algorithms.serving import serving_part
 from gradloom.canonical import Range, fold
+from gradloom.codecs import Account, Memory, Parcel
 from gradloom.data.manifest import Manifest, ShardPlan
 from gradloom.data.preparation import Preparation, Split
 from gradloom.data.profile import profile_shard
@@ -28,10 +30,16 @@ class NonFinite(GradloomError):
 class Computed:
     """A task's partial, and where its time went."""
 
-    partial: Tensors
+    partial: Parcel
+    """As it is sent."""
     rows: int
     load_s: float
     compute_s: float
+    encode_s: float = 0.0
+    account: Account | None = None
+    """What encoding came to; None where nothing was encoded."""
+    left_over: Mapping[str, Memory] = field(default_factory=dict)
+    """What encoding has left out."""
 
 
 @dataclass(slots=True)
@@ -83,17 +91,21 @@ class JobWork:
         start = clock()
         partial = fold(shards, leaf, merge_of(self.step, self.algorithm))
         if self.step is not Step.PROFILE:  # a profile counts the cells that are not finite
-            _refuse_nonfinite(partial, shards)
+            refuse_nonfinite(partial, shards)
         return Computed(partial, rows, load_s, clock() - start - load_s)
 
     def _load(self, index: int, store: ShardStore) -> tuple[Callable[[Tensors], Tensors], int]:
         plan = self.plans[index]
         if self.step is Step.PROFILE:
             raw = store.raw(self.source_key, self.manifest, plan)
-            return lambda _: profile_shard(raw, self.split), raw.X.shape[0]
+            nonnegative = self.algorithm.needs.nonnegative
+            return lambda _: profile_shard(raw, self.split, nonnegative=nonnegative), raw.X.shape[0]
         shard = store.prepared(self.source_key, self.preparation_key, self.manifest, plan, self.preparation)
         if self.step is Step.TRAIN:
             return lambda message: self.algorithm.map(shard, message), len(shard.train)
+        if self.step is Step.QUERY:
+            search = serving_part(self.algorithm).search
+            return lambda message: search(shard, message), len(shard.train)
         return lambda message: self.algorithm.assess(shard.test, message), len(shard.test)
 
 
@@ -104,7 +116,8 @@ def _all_finite(array: Array) -> bool:
     return math.isfinite(total) or bool(np.isfinite(array).all())
 
 
-def _refuse_nonfinite(partial: Tensors, shards: Range) -> None:
+def refuse_nonfinite(partial: Tensors, shards: Range) -> None:
+    """Never let NaN or Inf into a sum. Raises NonFinite."""
     for name, array in partial.items():
         if array.dtype.kind == "f" and not _all_finite(array):
             raise NonFinite(f"the partial of shards {shards} holds NaN or Inf in {name!r}")

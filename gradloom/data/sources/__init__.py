@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from gradloom.data.sources.csv_text import CsvSource
-from gradloom.data.sources.npy import NpySource, NpzSource
+from gradloom.data.sources.npy import NpySource
+from gradloom.data.sources.npz import NpzSource
 from gradloom.data.sources.parquet import ParquetSource
 from gradloom.data.sources.source import Column, FileScan, Part, Source
 from gradloom.data.sources.svmlight import SvmlightSource

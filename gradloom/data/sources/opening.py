@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 import xxhash
 
+from gradloom.data.upload_names import is_upload
 from gradloom.errors import DataError, DataUnreachable
 
 BLOCK_BYTES = 8 << 20
@@ -33,13 +34,22 @@ def open_file(uri: str) -> Iterator[BinaryIO]:
     try:
         file = fs.open(path, "rb")
     except FileNotFoundError as error:
-        raise DataUnreachable(uri, "no such file") from error
+        raise DataUnreachable(uri, f"no such file{_cure(uri)}") from error
     except IsADirectoryError as error:
         raise DataError(uri, "is a directory, not a file") from error
     except PermissionError as error:
-        raise DataUnreachable(uri, "may not be read: permission denied") from error
+        raise DataUnreachable(uri, f"may not be read: permission denied{_cure(uri)}") from error
     with file:
         yield cast("BinaryIO", file)
+
+
+def _cure(uri: str) -> str:
+    if not is_upload(uri):
+        return ""
+    return (
+        " here: a client sent it to the coordinator; start that with --upload-uri naming a folder that all workers"
+        " can read, or its data_dir where they can"
+    )
 
 
 def size_of(file: BinaryIO) -> int:

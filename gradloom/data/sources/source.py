@@ -45,9 +45,13 @@ class FileScan:
     """Sparse formats: smallest to largest feature index that occurs. Any other index is a column of zeros."""
     positional: bool = False
     """Whether columns are named by their position, so that files of another width do not fit together."""
+    own_weight: Column | None = None
+    """Weights that the format itself carries, apart from the columns: used where they are named, never a feature."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name, or None."""
+        if self.own_weight is not None and name == self.own_weight.name:
+            return self.own_weight
         if self.indices is None:
             return self.columns.get(name)
         is_index = (

@@ -33,6 +33,10 @@ async function main() {
   for await (const reply of jobs.GetModel({ job_id: first.job_id })) chunks.push(reply.chunk);
   fs.writeFileSync(modelFile, Buffer.concat(chunks));
 
+  const rows = { rows: 2, columns: 30, numbers: Array.from({ length: 60 }, (_, i) => (i < 30 ? 1 : 1000)) };
+  const { predictions } = await call(jobs, "Query", { job_id: first.job_id, rows });
+  const { probabilities } = await call(jobs, "Query", { job_id: first.job_id, rows, ask: "ASK_PROBABILITIES" });
+
   const { workers } = await call(cluster, "ListWorkers", {});
   const refusal = await call(jobs, "SubmitJob", { spec: { ...spec, algorithm: "logistik" } }).catch((error) => error);
   const sequences = events.map((event) => event.sequence);
@@ -43,6 +47,8 @@ async function main() {
       sequences_have_no_gap: sequences.every((sequence, i) => sequence === i + 1),
       rounds_seen: events.filter((event) => event.kind === "round_completed").length,
       workers: workers.map((worker) => worker.worker),
+      predicted: predictions.labels,
+      probabilities: [0, 1, 2, 3].map((i) => probabilities.values.readDoubleLE(8 * i)),
       refusal: { code: refusal.code, message: refusal.details },
     }),
   );

@@ -30,6 +30,8 @@ class Case:
     """How near the sums of float32 rows are to those of float64 rows, relative to the largest entry; 0 = not alike."""
     assess_digits: float = 2e-3
     """How near the scores by shards are to those of the model."""
+    weighted: bool = True
+    """Whether rows may have weights."""
     rounds: int = 3
     """Rounds after which partials are looked at; the algorithm must not be done before."""
 

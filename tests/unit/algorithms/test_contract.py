@@ -121,7 +121,7 @@ def test_what_is_sent_can_be_sent(case: Case) -> None:
 
 @every_case
 def test_map_is_pure(case: Case) -> None:
-    world = World(case, weighted=True)
+    world = World(case, weighted=case.weighted)
     shard, message = world.shards[3], world.message
     before = copy.deepcopy((shard, dict(message)))
     first, second = (sha256(world.algorithm.map(shard, message)) for _ in range(2))

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from gradloom.algorithms import build
+from gradloom.algorithms.epochs import batch_at
 from gradloom.errors import InvalidInput
 from gradloom.specs import DataSpec, JobSpec, with_local_steps
 from tests.unit.algorithms.training import Data, schema_of, shards_of, total_of, train, train_state
@@ -13,9 +14,9 @@ X, y = load_breast_cancer(return_X_y=True)
 ORDER = np.random.default_rng(5).permutation(len(y))
 DATA = Data(np.asarray(X[ORDER], np.float64), np.asarray(y[ORDER], np.float64))
 STEPPERS = {
-    "gradient_descent": {"optimizer": "gradient_descent", "learning_rate": "0.1"},
-    "momentum": {"optimizer": "momentum", "learning_rate": "0.05"},
-    "adam": {"optimizer": "adam", "learning_rate": "0.02"},
+    "gradient_descent": {"solver": "gradient_descent", "learning_rate": "0.1"},
+    "momentum": {"solver": "momentum", "learning_rate": "0.05"},
+    "adam": {"solver": "adam", "learning_rate": "0.02"},
 }
 every_stepper = pytest.mark.parametrize("stepper", list(STEPPERS))
 
@@ -51,12 +52,16 @@ def test_a_shard_weighs_as_much_as_the_rows_that_it_stepped_on() -> None:
     ends = np.array([partial["point"] / partial["weight"] for partial in partials])
     after = algorithm.update(state, total)
     np.testing.assert_allclose(after.optimizer.point, np.average(ends, axis=0, weights=weights), rtol=1e-12)
-    assert weights.tolist() == [float(min(3 * 32, len(shard.train))) for shard in shards]
+    assert weights.tolist() == [
+        sum(len(batch_at(shard.train, shard.index, 0, 0, step, 18)) for step in range(3)) for shard in shards
+    ]
+    assert weights.sum() == pytest.approx(3 * 569 / 18, abs=4)
 
 
 def test_lbfgs_takes_no_steps_by_itself() -> None:
     with pytest.raises(InvalidInput, match="local_steps"):
-        build("logistic", {"local_steps": "4"})
+        build("logistic", {"local_steps": "4", "solver": "lbfgs"})
+    assert build("logistic", {"local_steps": "4"}).takes_part_sums is False
 
 
 def test_local_synchrony_is_a_setting() -> None:

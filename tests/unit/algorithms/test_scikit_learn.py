@@ -106,19 +106,20 @@ def test_without_intercept_and_standardising() -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer",
+    "solver",
     [
-        {"optimizer": "gradient_descent", "learning_rate": 0.5},
-        {"optimizer": "momentum", "learning_rate": 0.1},
-        {"optimizer": "momentum", "learning_rate": 0.1, "nesterov": True},
-        {"optimizer": "adam", "learning_rate": 0.02},
+        {"solver": "gradient_descent", "learning_rate": 0.5},
+        {"solver": "momentum", "learning_rate": 0.1},
+        {"solver": "momentum", "learning_rate": 0.1, "nesterov": True},
+        {"solver": "adam", "learning_rate": 0.02},
+        {"solver": "adam", "learning_rate": 0.05, "schedule": "step", "step_factor": 0.5, "step_every": 200},
     ],
     ids=lambda o: "-".join(str(v) for v in o.values()),
 )
-def test_every_optimizer_ends_at_the_same_optimum(optimizer: dict[str, object]) -> None:
+def test_every_step_by_learning_rate_ends_at_the_same_optimum(solver: dict[str, object]) -> None:
     data = shuffled(load_breast_cancer)
-    settings: dict[str, object] = {"dtype": "float64", "l2": 1e-1, "tolerance": 1e-7, "max_rounds": 5000}
-    model = train(build("logistic", {**settings, **optimizer}), data)
+    settings: dict[str, object] = {"dtype": "float64", "l2": 1e-1, "tolerance": 1e-6, "max_rounds": 5000}
+    model = train(build("logistic", {**settings, **solver}), data)
     X, scale = standardised(data)
     twin = LogisticRegression(C=1.0 / (1e-1 * len(X)), tol=1e-10, max_iter=5000).fit(X, data.y)
     assert str(model.metadata["stopped"]).startswith("converged")
@@ -128,10 +129,11 @@ def test_every_optimizer_ends_at_the_same_optimum(optimizer: dict[str, object]) 
 def test_small_batches_come_near_the_optimum() -> None:
     data = shuffled(load_breast_cancer)
     settings = {
-        "optimizer": "momentum",
-        "learning_rate": 0.002,
-        "batch_size": 16,
-        "max_rounds": 2000,
+        "solver": "momentum",
+        "learning_rate": 0.02,
+        "schedule": "cosine",
+        "batch_size": 80,
+        "max_rounds": 300,
         "l2": 1e-2,
     }
     model = train(build("logistic", settings), data)

@@ -1,13 +1,13 @@
 """A cluster without a cluster: shards in memory, one canonical sum a round. What tests train with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.algorithms.algorithm import Algorithm, Needs
+from gradloom.algorithms.algorithm import Algorithm, Needs, dtype_of
 from gradloom.canonical import CanonicalSum, Range, cover, fold
 from gradloom.data.preparation import Preparation, Split, prepare, row_parts
 from gradloom.data.shard import RawShard, Shard
@@ -57,7 +57,7 @@ def schema_of(data: Data, needs: Needs, seed: int = 0) -> Schema:
         split=split,
         dtype=needs.dtype,
         classes=classes,
-        center=tuple(data.X[train].mean(axis=0)) if needs.standardize else (),
+        center=tuple(data.X[train].mean(axis=0)) if needs.standardize or needs.center else (),
         scale=tuple(scale) if needs.standardize else (),
         class_weights=class_weights,
     )
@@ -95,11 +95,16 @@ def train_state(
 ) -> Any:
     """The state when the algorithm says that it is done, or after so many rounds."""
     schema = schema_of(data, algorithm.needs)
-    shards = shards_of(data, schema, n_shards)
+    prepared = schema
+    shards = shards_of(data, prepared, n_shards)
     state = algorithm.start(schema)
     for _ in range(at_most):
         if algorithm.done(state) is not None:
             break
+        dtype = dtype_of(algorithm, state)
+        if dtype != prepared.preparation.dtype:
+            prepared = replace(schema, preparation=replace(schema.preparation, dtype=dtype))
+            shards = shards_of(data, prepared, n_shards)
         message = algorithm.broadcast(state)
         if holdings is None:
             total = total_of(algorithm, shards, message)

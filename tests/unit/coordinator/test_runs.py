@@ -174,5 +174,7 @@ def test_the_round_that_a_paused_job_has_prepared_goes_by_a_later_change(tmp_pat
     run.prepare_round(2, now=11.0)
     run.state = JobState.PAUSED
     run.change(replace(run.spec, synchrony="asynchronous"))
+    assert run.waits
+    run.prepare_again(3)
     assert not counts_all(run)
     assert run.next_update == 1, "round 1 has not begun"

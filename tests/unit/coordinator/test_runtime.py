@@ -159,7 +159,7 @@ async def test_time_that_the_coordinator_took_itself_counts_as_a_standstill(
     def slow(*_: object) -> None:
         clock.now += 2 * (TICK_S + STALL_S)
 
-    monkeypatch.setattr(coordinator.metrics, "observe", slow)
+    monkeypatch.setattr(coordinator.metrics, "tidy", slow)
     monkeypatch.setattr(
         coordinator, "dispatch", lambda event: isinstance(event, e.Stalled) and stalls.put_nowait(event)
     )
@@ -276,9 +276,9 @@ async def test_the_reason_of_a_pause_is_the_one_that_holds_now(
     run = coordinator.records.named(job_id)
     run.state = JobState.PAUSED
     for hold, trouble in ((Hold.DATABASE, "refused"), (Hold.DATABASE, "full"), (Hold.CHECKPOINTS, "torn")):
-        coordinator.jobs._hold(hold, run, trouble)
+        coordinator.jobs.hold(hold, run, trouble)
     assert run.reason == "full"
-    coordinator.jobs._hold(Hold.DATABASE, run, "")
+    coordinator.jobs.hold(Hold.DATABASE, run, "")
     assert run.reason == "torn"
     said = [event.what.text for event in run.journal._after(0) if isinstance(event.what, Note)]
     assert said[-2:] == ["paused, now because full", "paused, now because torn"]

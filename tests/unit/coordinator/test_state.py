@@ -18,9 +18,12 @@ LEGAL_JOB_STEPS = {
     (J.PLANNING, J.FAILED),
     (J.PLANNING, J.CANCELLED),
     (J.RUNNING, J.PAUSED),
+    (J.RUNNING, J.SERVING),
     (J.RUNNING, J.COMPLETED),
     (J.RUNNING, J.FAILED),
     (J.RUNNING, J.CANCELLED),
+    (J.SERVING, J.COMPLETED),
+    (J.SERVING, J.FAILED),
     (J.PAUSED, J.RUNNING),
     (J.PAUSED, J.FAILED),
     (J.PAUSED, J.CANCELLED),
@@ -48,7 +51,7 @@ TAKES_WORK = {W.IDLE, W.BUSY, W.PROBING}
 ILLEGAL_WORKER_STEPS = {
     *((W.DRAINING, after) for after in W if after not in (W.AWAY, W.DRAINING)),
     *((W.AWAY, after) for after in W if after not in (W.IDLE, W.EXCLUDED, W.AWAY)),
-    *((W.EXCLUDED, after) for after in (W.IDLE, W.BUSY, W.SUSPECT)),
+    *((W.EXCLUDED, after) for after in (W.BUSY, W.SUSPECT)),
     *((before, W.PROBING) for before in (W.IDLE, W.BUSY, W.SUSPECT)),
 }
 

@@ -20,9 +20,9 @@ from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.steering import Alteration, alterations, altered, changed, etag_of
 
-ADAM = JobSpec("logistic", DataSpec(("/rows.npy",), target="1"), {"optimizer": "adam"})
+ADAM = JobSpec("logistic", DataSpec(("/rows.npy",), target="1"), {"solver": "adam"})
 LBFGS = replace(ADAM, settings={})
-LOCAL = replace(ADAM, settings={"optimizer": "adam", "local_steps": "8"}, synchrony="local:8")
+LOCAL = replace(ADAM, settings={"solver": "adam", "local_steps": "8"}, synchrony="local:8")
 
 
 # ---- what may change
@@ -77,7 +77,12 @@ def test_an_etag_stands_for_the_specification() -> None:
     ("spec", "wanted", "paths", "refusal"),
     [
         (ADAM, {}, (), "update_mask: it is empty; it must name one or more of: placement, synchrony"),
-        (ADAM, {}, ("placement", "seed"), "update_mask: 'seed' can't be changed on a live job; allowed: pl"),
+        (
+            ADAM,
+            {},
+            ("placement", "seed"),
+            "update_mask: 'seed' can't be changed on a live job of logistic; allowed: pl",
+        ),
         (ADAM, {"placement": "randon"}, ("placement",), "placement: 'randon' is not known.*'random'"),
         (ADAM, {"synchrony": "bonded"}, ("synchrony",), "synchrony: 'bonded' is not allowed"),
         (ADAM, {"speculation": "maybe"}, ("speculation",), "speculation: 'maybe' is not allowed"),
@@ -154,7 +159,7 @@ async def until_state(run: JobRun, state: JobState) -> None:
 
 async def change(coordinator: Coordinator, run: JobRun, etag: str = "", **wanted: object) -> JobView:
     spec = replace(JobSpec("", DataSpec(())), **wanted)  # type: ignore[arg-type]
-    return await coordinator.change(run.job_id, spec, tuple(wanted), etag, "ipv4:1.2.3.4:5")
+    return await coordinator.control.change(run.job_id, spec, tuple(wanted), etag, "ipv4:1.2.3.4:5")
 
 
 def notes(run: JobRun) -> list[str]:
@@ -171,8 +176,8 @@ async def test_a_change_is_durable_told_and_shown(
         ("share_weight", "1.0", "2.0", "ipv4:1.2.3.4:5", 1),
     ]
     assert notes(run)[-2:] == [
-        "synchrony: synchronous -> bounded:3, from the next round on",
-        "share_weight: 1.0 -> 2.0, from now on",
+        "synchrony: synchronous -> bounded:3, from the next round on (ipv4:1.2.3.4:5)",
+        "share_weight: 1.0 -> 2.0, from now on (ipv4:1.2.3.4:5)",
     ]
     assert (view.spec.synchrony, view.spec.share_weight) == ("bounded:3", 2.0)
     assert view.etag not in ("", before.etag)

@@ -25,7 +25,7 @@ from gradloom_coordinator.store import Store, store_url
 SPEC = JobSpec(
     "logistic",
     DataSpec(("/data/ü.parquet", "s3://b/*.csv"), "late", ("a", "b")),
-    {"l2": "0.1", "optimizer": "adam"},
+    {"l2": "0.1", "solver": "adam"},
     test_fraction=0.2,
     seed=2**62 + 1,
     share_weight=2.5,

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradloom.objectives import LOGISTIC, MULTINOMIAL, OBJECTIVES, SQUARED, Objective, rows_per_block
+from gradloom.objectives import (
+    LOGISTIC,
+    MULTINOMIAL,
+    OBJECTIVES,
+    POISSON,
+    SQUARED,
+    Objective,
+    huber,
+    rows_per_block,
+)
 
 K = 4
 DTYPES: list[np.dtype[Any]] = [np.dtype("float32"), np.dtype("float64")]
@@ -27,17 +36,64 @@ def squared_loss(z: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArra
     return 0.5 * (z - y) ** 2, z - y
 
 
-FORMULAS = {"squared": squared_loss, "logistic": logistic_loss, "multinomial": softmax_loss}
+def poisson_loss(z: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.exp(z) - y * z, np.exp(z) - y
+
+
+def hinge_loss(z: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    sign = 2.0 * y - 1.0 if z.ndim == 1 else 2.0 * np.eye(z.shape[1])[y] - 1.0
+    short = np.maximum(0.0, 1.0 - sign * z)
+    return short.sum(axis=tuple(range(1, z.ndim))), -sign * (short > 0)
+
+
+def squared_hinge_loss(z: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    sign = 2.0 * y - 1.0 if z.ndim == 1 else 2.0 * np.eye(z.shape[1])[y] - 1.0
+    short = np.maximum(0.0, 1.0 - sign * z)
+    return (short**2).sum(axis=tuple(range(1, z.ndim))), -2.0 * sign * short
+
+
+def huber_loss(z: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    r, e = z - y, 1.5
+    inside = np.abs(r) <= e
+    return np.where(inside, 0.5 * r**2, e * np.abs(r) - 0.5 * e**2), np.where(inside, r, e * np.sign(r))
+
+
+FORMULAS = {
+    "squared": squared_loss,
+    "logistic": logistic_loss,
+    "multinomial": softmax_loss,
+    "poisson": poisson_loss,
+    "hinge": hinge_loss,
+    "squared_hinge": squared_hinge_loss,
+    "huber": huber_loss,
+}
+EVERY = {
+    **{name: (objective, K if objective is MULTINOMIAL else 0) for name, objective in OBJECTIVES.items()},
+    "hinge, one versus rest": (OBJECTIVES["hinge"], K),
+    "squared hinge, one versus rest": (OBJECTIVES["squared_hinge"], K),
+    "huber": (huber(1.5, learn_scale=False), 0),
+}
+every_objective = pytest.mark.parametrize(("objective", "outputs"), EVERY.values(), ids=EVERY)
+
+
+def targets(objective: Objective, n: int, outputs: int, rng: np.random.Generator) -> NDArray[Any]:
+    if objective.name in ("squared", "huber"):
+        return rng.normal(3.0, 2.0, n)
+    if objective is POISSON:
+        return rng.poisson(2.0, n).astype(np.float64)
+    return rng.integers(0, outputs or 2, n)
 
 
 class Case:
     """Random rows for one objective, with the sums that the formula gives."""
 
-    def __init__(self, objective: Objective, n: int, d: int, dtype: np.dtype[Any], weighted: bool) -> None:
+    def __init__(
+        self, objective: Objective, n: int, d: int, dtype: np.dtype[Any], weighted: bool, n_outputs: int = 0
+    ) -> None:
         rng = np.random.default_rng([n, d, weighted])
-        outputs = (K,) if objective is MULTINOMIAL else ()
+        outputs = (n_outputs,) if n_outputs else ()
         self.X = rng.standard_normal((n, d)).astype(dtype)
-        self.y = rng.normal(3.0, 2.0, n) if objective is SQUARED else rng.integers(0, K if outputs else 2, n)
+        self.y = targets(objective, n, n_outputs, rng)
         self.weight = rng.uniform(0.0, 3.0, n) if weighted else None
         self.w = rng.standard_normal((d, *outputs)).astype(dtype).astype(np.float64) / max(1, d) ** 0.5
         self.b = rng.standard_normal(outputs)
@@ -52,12 +108,14 @@ class Case:
         return self.X, self.y, self.weight, self.w, self.b
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@every_objective
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("d", [1, 7, 130], ids="d={}".format)
-def test_sums_equal_the_formula(objective: Objective, dtype: np.dtype[Any], weighted: bool, d: int) -> None:
-    case = Case(objective, 2 * rows_per_block(d, dtype) + 13, d, dtype, weighted)
+def test_sums_equal_the_formula(
+    objective: Objective, outputs: int, dtype: np.dtype[Any], weighted: bool, d: int
+) -> None:
+    case = Case(objective, 2 * rows_per_block(d, dtype) + 13, d, dtype, weighted, outputs)
     sums = objective.sums(*case.arguments)
     digits = 1e-6 if dtype == np.float32 else 1e-13
     assert sums.loss == pytest.approx(case.loss, rel=digits)
@@ -71,29 +129,29 @@ def test_sums_equal_the_formula(objective: Objective, dtype: np.dtype[Any], weig
     assert (sums.coefficients.shape, sums.intercept.shape) == (case.w.shape, case.b.shape)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@every_objective
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 1000])
-def test_few_rows_and_the_ends_of_blocks(objective: Objective, weighted: bool, n: int) -> None:
-    case = Case(objective, n, 5, np.dtype("float64"), weighted)
+def test_few_rows_and_the_ends_of_blocks(objective: Objective, outputs: int, weighted: bool, n: int) -> None:
+    case = Case(objective, n, 5, np.dtype("float64"), weighted, outputs)
     sums = objective.sums(*case.arguments)
     assert sums.loss == pytest.approx(case.loss, rel=1e-13)
     np.testing.assert_allclose(sums.coefficients, case.gradient, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@every_objective
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_loss_alone_has_the_bits_of_the_loss_with_gradient(
-    objective: Objective, dtype: np.dtype[Any]
+    objective: Objective, outputs: int, dtype: np.dtype[Any]
 ) -> None:
-    case = Case(objective, 5000, 60, dtype, weighted=True)
+    case = Case(objective, 5000, 60, dtype, weighted=True, n_outputs=outputs)
     sums = objective.sums(*case.arguments)
     assert objective.loss(*case.arguments) == (sums.loss, sums.weight)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_gradient_equals_finite_differences(objective: Objective) -> None:
-    case = Case(objective, 300, 6, np.dtype("float64"), weighted=True)
+@every_objective
+def test_gradient_equals_finite_differences(objective: Objective, outputs: int) -> None:
+    case = Case(objective, 300, 6, np.dtype("float64"), weighted=True, n_outputs=outputs)
     sums, h = objective.sums(*case.arguments), 1e-6
 
     def loss_at(w: NDArray[Any], b: NDArray[Any]) -> float:
@@ -144,9 +202,11 @@ def test_a_large_offset_of_y_keeps_its_digits_in_float32() -> None:
     assert loss == pytest.approx(0.5 * float(((y - 1e6) ** 2).sum()), rel=1e-9)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_inputs_stay_as_they_are_and_the_same_input_gives_the_same_bits(objective: Objective) -> None:
-    case = Case(objective, 3000, 90, np.dtype("float32"), weighted=True)
+@every_objective
+def test_inputs_stay_as_they_are_and_the_same_input_gives_the_same_bits(
+    objective: Objective, outputs: int
+) -> None:
+    case = Case(objective, 3000, 90, np.dtype("float32"), weighted=True, n_outputs=outputs)
     before = [np.copy(a) for a in case.arguments]
     first, second = objective.sums(*case.arguments), objective.sums(*case.arguments)
     for given, copy in zip(case.arguments, before, strict=True):

@@ -5,7 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gradloom.optimizers.line_search import CURVATURE, SUFFICIENT_DECREASE, Verdict, advance, begin
+from gradloom.optimizers.line_search import (
+    CURVATURE,
+    SUFFICIENT_DECREASE,
+    Sample,
+    Verdict,
+    advance,
+    begin,
+    probes,
+)
 
 Line = Callable[[float], tuple[float, float]]
 
@@ -62,3 +70,46 @@ def test_a_loss_that_jumps_up_narrows_to_nothing_and_fails() -> None:
     verdict, _, trials = search_along(lambda a: (0.0 if a == 0 else 1.0, -1.0), 1.0)
     assert verdict is Verdict.FAILED
     assert trials <= 20
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+@pytest.mark.parametrize("step", [1e-5, 1e-2, 1.0])
+def test_steps_that_are_tried_at_once_end_a_search_in_few_rounds(line: Line, step: float) -> None:
+    search = begin(*line(0.0), step, 0.0, blind=True)
+    for trial in range(1, 20):
+        rounds = trial
+        with np.errstate(over="ignore"):  # some are far out
+            others = tuple(Sample(a, *line(a)) for a in probes(search))
+        tried = search.step
+        verdict, search = advance(search, *line(tried), others)
+        if verdict is not Verdict.CONTINUE:
+            break
+    alone = search_along(line, step)[2]
+    assert verdict is Verdict.ACCEPT
+    assert rounds <= min(alone, 6)
+
+
+def test_nothing_is_tried_beside_a_step_that_is_likely_to_do() -> None:
+    line = LINES["waves"]
+    search = begin(*line(0.0), 40.0, 0.0)
+    seen = []
+    while True:
+        seen.append(len(probes(search)))
+        verdict, search = advance(search, *line(search.step))
+        if verdict is not Verdict.CONTINUE:
+            break
+    assert seen[:2] == [0, 0]
+    assert all(n > 3 for n in seen[2:])
+
+
+def test_a_step_ends_where_the_way_ends() -> None:
+    line = LINES["long slope"]
+    search = begin(*line(0.0), 0.5, 0.0, 1.0, blind=True)
+    assert max(probes(search)) <= 1.0
+    while True:
+        tried = search.step
+        assert tried <= 1.0
+        verdict, search = advance(search, *line(tried))
+        if verdict is not Verdict.CONTINUE:
+            break
+    assert verdict is Verdict.ACCEPT

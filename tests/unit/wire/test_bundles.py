@@ -1,6 +1,7 @@
 """Bundles: every array comes back bit for bit, and descriptors that lie are refused."""
 
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from gradloom.codecs import Context, pack, parse_codec, unpack
 from gradloom.errors import ChecksumMismatch, FrameRefused, WireError
 from gradloom.tensors import Array, Tensors, sha256
 from gradloom.v1 import tensor_pb2
@@ -19,6 +21,7 @@ from gradloom.wire.bundles import (
     decode,
     decode_inline,
     encode,
+    raw_bytes,
 )
 from gradloom.wire.frames import FRAME_BYTES, data_frames, parse_frame
 
@@ -188,3 +191,52 @@ def test_a_frame_of_another_length_of_transfer_is_refused() -> None:
     [frame] = map(parse_frame, data_frames(1, [memoryview(b"12345678")]))
     with pytest.raises(FrameRefused):
         Assembly(np.empty(9, dtype=np.uint8)).add(frame)
+
+
+# ---- packed tensors
+
+
+@pytest.mark.parametrize("text", ["float16", "bfloat16", "int8", "topk:0.1", "powersgd:2", "signsgd"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_packed_tensors_travel_beside_others(text: str, dtype: str) -> None:
+    tensors = {
+        "loss": np.asarray(1.5),
+        "gradient": np.random.default_rng(0).normal(size=(80, 64)).astype(dtype),
+        "ids": np.arange(3),
+    }
+    parcel = pack(tensors, ("gradient",), parse_codec(text), {}, Context()).parcel
+    encoded = encode(parcel)
+    assert [spec.name for spec in encoded.specs][-1] == "gradient"
+    received = decode_inline(bundle_of(encoded, 1))
+    expected = unpack(parcel)
+    assert received["gradient"].shape == (80, 64)
+    assert received["gradient"].dtype == dtype
+    assert all((received[name] == expected[name]).all() for name in tensors)
+    assert not all_float64(encoded.specs)
+    assert raw_bytes(encoded.specs) == sum(array.nbytes for array in tensors.values())
+    assert encoded.byte_length < raw_bytes(encoded.specs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codec": 99},
+        {"codec": tensor_pb2.CODEC_INT8},
+        {"dtype": tensor_pb2.DTYPE_INT64},
+        {"shape": [2**40, 2**40]},
+        {"shape": [81, 64]},
+    ],
+    ids=["unknown codec", "another codec", "no floats", "too large", "another shape"],
+)
+def test_packed_tensors_that_can_not_be_what_was_sent_are_refused(change: dict[str, Any]) -> None:
+    gradient = np.random.default_rng(0).normal(size=(80, 64))
+    encoded = encode(
+        pack({"gradient": gradient}, ("gradient",), parse_codec("float16"), {}, Context()).parcel
+    )
+    spec = encoded.specs[0]
+    if "shape" in change:
+        del spec.shape[:]
+    changed = tensor_pb2.TensorSpec(**change)
+    spec.MergeFrom(changed)
+    with pytest.raises(FrameRefused):
+        decode([spec], memoryview(b"".join(encoded.buffers)))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gradloom.errors import WireError
 from gradloom.jobs import (
     AlgorithmDescription,
+    Compression,
     JobEvent,
     JobState,
     JobView,
@@ -48,6 +49,23 @@ job_specs = st.builds(
     test_fraction=reals,
     seed=u64,
     placement=texts,
+    codec=texts,
+    downlink=texts,
+)
+compressions = st.builds(
+    Compression,
+    codec=texts,
+    downlink=texts,
+    reason=texts,
+    raw_bytes_up=u64,
+    wire_bytes_up=u64,
+    raw_bytes_down=u64,
+    wire_bytes_down=u64,
+    encode_seconds=reals,
+    decode_seconds=reals,
+    relative_error=maybe_reals,
+    residual_norm=reals,
+    resets=u64,
 )
 shares = st.builds(
     WorkerShare, worker=texts, shards=u32, rows=u64, busy_fraction=reals, retries=u64, present=st.booleans()
@@ -71,6 +89,7 @@ job_views = st.builds(
     parameters_sha256=texts,
     workers=st.lists(shares, max_size=3).map(tuple),
     etag=texts,
+    compression=st.none() | compressions,
 )
 happenings = st.one_of(
     st.builds(StateChanged, state=st.sampled_from(JobState), reason=texts),

@@ -165,3 +165,59 @@ def test_damage_is_refused() -> None:
 
 def test_the_big_broadcast_of_these_tests_does_not_ride_inline() -> None:
     assert BIG * 8 > INLINE_BYTES
+
+
+# ---- differences
+
+
+def difference(value: float, transfer_id: int = 0) -> tuple[tensor_pb2.Bundle, list[Frame]]:
+    """A message in which w comes as a difference, and another tensor as it is."""
+    encoded = encode({"w": np.full(BIG if transfer_id else 1, value), "round": np.array([7])})
+    frames = [parse_frame(message) for message in data_frames(transfer_id, encoded.buffers)]
+    return bundle_of(encoded, transfer_id), frames
+
+
+def test_differences_are_added_to_the_round_that_they_name() -> None:
+    broadcasts = Broadcasts()
+    broadcasts.announce("job", 1, inline(1.0), 0, ["w"])
+    broadcasts.announce("job", 2, difference(0.5)[0], 1, ["w"])
+    broadcasts.announce("job", 3, difference(0.25)[0], 2, ["w"])
+    message = broadcasts.message("job", 3)
+    assert value_of(message) == 1.75
+    assert message is not None
+    assert message["round"].tolist() == [7]
+
+
+def test_differences_that_come_in_frames_are_added_once_all_are_here() -> None:
+    broadcasts = Broadcasts()
+    bundle, frames = big(1.0, 7)
+    broadcasts.announce("job", 1, bundle, 0, ["w"])
+    for frame in frames:
+        broadcasts.add(frame)
+    bundle, frames = difference(0.5, 8)
+    broadcasts.announce("job", 2, bundle, 1, ["w"])
+    assert broadcasts.message("job", 2) is None
+    arrived = [broadcasts.add(frame) for frame in frames]
+    assert arrived[-1] == MessageArrived("job", 2)
+    assert value_of(broadcasts.message("job", 2)) == 1.5
+
+
+def test_the_sum_is_one_of_single_precision() -> None:
+    broadcasts = Broadcasts()
+    start, step = np.float32(0.1), np.float32(0.3)
+    broadcasts.announce("job", 1, inline(float(start)), 0, ["w"])
+    broadcasts.announce("job", 2, difference(float(step))[0], 1, ["w"])
+    message = broadcasts.message("job", 2)
+    assert message is not None
+    assert message["w"].dtype == np.float64
+    assert message["w"][0] == np.float64(start + step)
+
+
+@pytest.mark.parametrize(
+    ("base_round", "replicated"), [(9, ["w"]), (1, ["v"]), (1, ["round"])], ids=["gone", "absent", "new"]
+)
+def test_differences_from_what_is_not_here_are_refused(base_round: int, replicated: list[str]) -> None:
+    broadcasts = Broadcasts()
+    broadcasts.announce("job", 1, inline(1.0), 0, ["w"])
+    with pytest.raises(FrameRefused, match=r"which is not here|does not fit the one of the round before"):
+        broadcasts.announce("job", 2, difference(0.5)[0], base_round, replicated)

@@ -4,12 +4,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
+from gradloom.canonical import Range
 from gradloom.faults import Fault, FaultKind
 from gradloom.tensors import Tensors
 from gradloom_worker.chaos import Chaos, Slowness, damaged
-from gradloom_worker.work import Computed
+from gradloom_worker.work import Computed, NonFinite
 
 EMPTY: Tensors = {}
 TASK = Computed(EMPTY, rows=1, load_s=0.5, compute_s=1.5)
@@ -100,6 +102,15 @@ def test_so_many_results_are_damaged_and_no_more() -> None:
     chaos.inject(Fault(FaultKind.CORRUPT, count=2))
     assert [chaos.corrupts_next() for _ in range(4)] == [True, True, False, False]
     assert damaged(b"ab") == b"a\x9d"
+
+
+def test_so_many_results_hold_nan_and_no_more() -> None:
+    chaos, computed = chaos_of(), Computed({"gradient": np.ones(2)}, 1, 0.0, 0.0)
+    chaos.inject(Fault(FaultKind.NAN, count=2))
+    for _ in range(2):
+        with pytest.raises(NonFinite, match="the partial of shards 3-4 holds NaN or Inf in 'gradient'"):
+            chaos.spoil(computed, Range(3, 5))
+    chaos.spoil(computed, Range(3, 5))
 
 
 def test_a_worker_that_was_not_started_for_it_suffers_nothing() -> None:

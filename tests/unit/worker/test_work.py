@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from builders.averaging import Averaging, manifest_of, write_rows
+from gradloom.algorithms import build
 from gradloom.algorithms.algorithm import Algorithm
 from gradloom.canonical import Range, fold
 from gradloom.data.preparation import Preparation, Split, prepare
@@ -22,6 +23,7 @@ from gradloom_worker.work import JobWork, NonFinite
 N_SHARDS = 5
 SPLIT = Split(seed=1, test_fraction=0.25)
 MEAN: Tensors = {"mean": np.array([0.5])}
+QUERY: Tensors = {"queries": np.array([[0.5]]), "neighbors": np.array(3), "center": np.zeros(1)}
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ def answering(work: JobWork, *answer: float, dtype: str = "float64") -> JobWork:
     return replace(work, algorithm=algorithm)
 
 
+def querying(work: JobWork) -> JobWork:
+    """The same rows, asked who is near."""
+    return replace(work, step=Step.QUERY, algorithm=build("neighbors", {"serve": "cluster"}))
+
+
 def shard_of(work: JobWork, index: int) -> Shard:
     return prepare(read_shard(work.manifest, index), work.preparation)
 
@@ -88,6 +95,8 @@ def test_a_range_is_loaded_once_every_shard_of_it_is_there_in_the_form_of_the_st
 ) -> None:
     message: Tensors = {"mean": np.array(0.5)} if step is Step.ASSESS else MEAN
     here = replace(work, step=step)
+    if step is Step.QUERY:
+        here, message = querying(work), QUERY
     here.compute(Range(1, 3), message, store)
     loaded = [
         node for node in (Range(1, 2), Range(1, 3), Range(0, 3), Range(2, 4)) if here.is_loaded(node, store)
@@ -95,6 +104,15 @@ def test_a_range_is_loaded_once_every_shard_of_it_is_there_in_the_form_of_the_st
     assert loaded == [Range(1, 2), Range(1, 3)]
     other = Step.TRAIN if step is Step.PROFILE else Step.PROFILE
     assert not replace(work, step=other).is_loaded(Range(1, 2), store)
+
+
+def test_a_query_is_answered_by_the_train_rows(work: JobWork, store: ShardStore) -> None:
+    computed = querying(work).compute(Range(0, 5), QUERY, store)
+    train = [shard_of(work, i).train for i in range(5)]
+    X, ids = np.concatenate([rows.X for rows in train]), np.concatenate([rows.positions for rows in train])
+    nearest = np.argsort(np.abs(X[:, 0] - 0.5), kind="stable")[:3]
+    assert computed.partial["ids"].tolist() == [ids[nearest].tolist()]
+    assert computed.rows == len(X) < 200
 
 
 def test_assessing_looks_at_the_held_out_rows_alone(work: JobWork, store: ShardStore) -> None:
