@@ -25,15 +25,21 @@ class Recorded(Protocol):
         ...
 
     @property
+    def old(self) -> str:
+        """What it was before; of a ROLLBACK, the round that was done last."""
+        ...
+
+    @property
     def new(self) -> str:
-        """What it was changed to; of a ROLLBACK, the round."""
+        """What it was changed to; of a ROLLBACK, the round that it was set back to."""
         ...
 
 
 def timetable(records: Iterable[Recorded]) -> tuple[ScheduledChange, ...]:
-    """The changes of a job as a schedule that leads to the same bits.
+    """The changes of a job as a schedule that leads to the same bits, in the order of their rounds.
 
-    Where it was set back to round k, whatever was changed before that holds from round k + 1 on.
+    Where it was set back to round k, whatever was changed before that holds from round k + 1 on. A change takes the
+    place of earlier ones of the same field that were to hold from the same round on, or from a later one.
     """
     changes: list[ScheduledChange] = []
     for one in records:
@@ -41,12 +47,31 @@ def timetable(records: Iterable[Recorded]) -> tuple[ScheduledChange, ...]:
             first = int(one.new) + 1
             changes = [replace(earlier, at_round=min(earlier.at_round, first)) for earlier in changes]
         elif one.field != PAUSED:
+            changes = [c for c in changes if c.field != one.field or c.at_round < one.at_round]
             changes.append(ScheduledChange(one.at_round, one.field, one.new))
-    return tuple(changes)
+    return tuple(sorted(changes, key=_round_of))
+
+
+def rescheduled(
+    schedule: Iterable[ScheduledChange], records: Iterable[Recorded]
+) -> tuple[ScheduledChange, ...]:
+    """A schedule after what was done to its job: what had taken effect before a rollback holds from there on."""
+    changes = tuple(schedule)
+    for one in records:
+        if one.field == ROLLBACK:
+            had, first = int(one.old) + 1, int(one.new) + 1
+            changes = tuple(
+                replace(c, at_round=min(c.at_round, first)) if c.at_round <= had else c for c in changes
+            )
+    return tuple(sorted(changes, key=_round_of))
 
 
 def replay_of(view: JobView) -> JobSpec:
     """The specification of a job that does all of it again."""
     submitted = view.submitted or view.spec
-    changes = sorted((*submitted.schedule, *timetable(view.steering)), key=lambda one: one.at_round)
-    return replace(submitted, schedule=tuple(changes))
+    changes = (*rescheduled(submitted.schedule, view.steering), *timetable(view.steering))
+    return replace(submitted, schedule=tuple(sorted(changes, key=_round_of)))
+
+
+def _round_of(change: ScheduledChange) -> int:
+    return change.at_round

@@ -4,6 +4,7 @@ set -euo pipefail
 
 missing=()
 need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need chromium chromium
 need node nodejs
 need npm npm
 need promtool prometheus

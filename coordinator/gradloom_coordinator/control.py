@@ -63,20 +63,20 @@ class Control:
     async def pause(self, job_id: str, reason: str, who: str) -> JobView:
         """Have a job stand still once its open round is over. Raises NotFound, Conflict, Unavailable."""
         run = self._in_training(job_id)
-        run.steps_left = None
         if Hold.PERSON not in run.holds:
             text = f"paused by {who}" + (f": {reason}" if reason else "")
-            self._record(run, [Alteration(PAUSED, "", text)], who)
+            self._record(run, [Alteration(PAUSED, run.paused_after_steps, text)], who)
             self._jobs.hold(Hold.PERSON, run, text)
+        run.count_steps(None)
         return await self._acknowledged(run)
 
     async def resume(self, job_id: str, who: str) -> JobView:
         """Let a job go on that a person has paused. Raises NotFound, Conflict, Unavailable."""
         run = self._live(job_id)
-        run.steps_left = None
-        if Hold.PERSON in run.holds:
-            self._record(run, [Alteration(PAUSED, run.holds[Hold.PERSON], "")], who)
+        if paused := run.holds.get(Hold.PERSON) or run.paused_after_steps:
+            self._record(run, [Alteration(PAUSED, paused, "")], who)
             self._jobs.hold(Hold.PERSON, run, "", resumed=f"resumed by {who}")
+        run.count_steps(None)
         return await self._acknowledged(run)
 
     async def step(self, job_id: str, rounds: int, who: str) -> JobView:
@@ -89,14 +89,14 @@ class Control:
             raise InvalidInput("rounds", f"{rounds} is not allowed; it must lie in [1, {MAX_STEPS}]")
         text = f"paused after the {rounds} round(s) that {who} asked for"
         self._record(run, [Alteration(PAUSED, run.holds.get(Hold.PERSON, ""), text)], who)
-        run.steps_left, run.paused_after_steps = rounds, text
+        run.count_steps(rounds, text)
         self._jobs.say(run, f"{who} lets it do {rounds} round(s)")
         self._jobs.hold(Hold.PERSON, run, "", resumed=f"{rounds} round(s) for {who}")
         return await self._acknowledged(run)
 
     async def roll_back(self, job_id: str, round_: int, who: str) -> JobView:
         """Set a job back to its checkpoint of a round. Raises NotFound, InvalidInput, Conflict, Unavailable."""
-        run = self._live(job_id)
+        run = self._in_training(job_id)
         kept = next((one for one in run.checkpoints if one.round == round_), None)
         if kept is None:
             there = ", ".join(str(one.round) for one in run.checkpoints) or "none"
@@ -107,7 +107,7 @@ class Control:
             raise Conflict(f"job {job_id} is {run.state}, with no round that could be set back")
         self._record(run, [Alteration(ROLLBACK, str(run.iterations), str(round_))], who)
         self._jobs.say(run, f"{who} sets it back to the checkpoint of round {round_}")
-        self._jobs.roll_back(run, kept)
+        self._jobs.rollbacks.request(run, kept)
         return await self._acknowledged(run)
 
     async def annotate(self, job_id: str, text: str, who: str) -> None:

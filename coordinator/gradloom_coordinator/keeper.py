@@ -135,7 +135,7 @@ class CheckpointKeeper:
         log.error("job %s: the checkpoint %s can't be used: %s", run.job_id, kept.uri, why)
         self._say(run, f"the checkpoint of round {kept.round} can't be used: {why}")
         self._metrics.checkpoint_done("unusable")
-        run.checkpoints.remove(kept)
+        run.checkpoints = [one for one in run.checkpoints if one is not kept]
         self.keeping.put(CheckpointDropped(run.job_id, kept.round))
 
     def forget_after(self, run: JobRun, round_: int) -> None:
@@ -167,7 +167,7 @@ class CheckpointKeeper:
     # ---- one checkpoint
 
     def _take(self, run: JobRun) -> None:
-        if not self._durable:
+        if not self._durable or run.rollback_to is not None:
             return
         last, checkpoint = self._upkeep.get(run.job_id), run.checkpoint()
         if checkpoint is None or (last is not None and not last.writing.done()):

@@ -25,14 +25,14 @@ from gradloom.specs import JobSpec
 from gradloom.steps import Step
 from gradloom_coordinator import changes as ch
 from gradloom_coordinator import events as e
-from gradloom_coordinator.checkpoints import CheckpointUnusable
 from gradloom_coordinator.keeper import CheckpointKeeper
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.restoring import restored_run
+from gradloom_coordinator.rollbacks import Rollbacks
 from gradloom_coordinator.runs import Hold, JobRun
 from gradloom_coordinator.serving import Serving
-from gradloom_coordinator.steering import altered, changed, scheduled
+from gradloom_coordinator.steering import altered, as_alteration, changed, differences
 from gradloom_coordinator.submitting import submitted
 from gradloom_coordinator.training import Training
 from gradloom_coordinator.wording import plain
@@ -71,6 +71,9 @@ class Lifecycle:
             settings, metrics, partial(self.hold, Hold.CHECKPOINTS), self.say, clock
         )
         self.serving = Serving(dispatch, self._next_round)
+        self.rollbacks = Rollbacks(
+            self._keeper, self._in_background, self.hold, self.say, self.prepare_again, self._go_to_next
+        )
         self._transfer_ids = count(1)
         self._first_round = 0
         self._scheduled: set[str] = set()
@@ -187,6 +190,7 @@ class Lifecycle:
             self._keeping.put(ch.JobPlaced(run.job_id, manifest, time.time()))
         spec = run.in_force
         algorithm = build(spec.algorithm, spec.settings)
+        run.built_from = spec.settings
         split = Split(spec.seed, algorithm.needs.validation_fraction, spec.test_fraction)
         run.training, run.manifest = Training(algorithm, manifest, split), None
         run.rows, run.n_shards = manifest.rows, len(manifest.shards)
@@ -227,7 +231,7 @@ class Lifecycle:
             if run.state.final or run.training is None:
                 return
             try:
-                run.go_on_from(checkpoint)
+                run.go_on_from(checkpoint, run.rules_at(kept.round))
             except ValueError as error:
                 self._keeper.refuse(run, kept, f"it does not fit: {error}")
                 continue
@@ -250,8 +254,9 @@ class Lifecycle:
     def _change_what_is_due(self, run: JobRun) -> None:
         if not (due := run.due_changes()):
             return
-        changes = scheduled(run.in_force, due)
-        run.change(altered(run.in_force, changes))
+        before = run.in_force
+        run.change(altered(before, map(as_alteration, due)))
+        changes = differences(before, run.in_force)
         self._dispatch(changed(run.job_id, run.in_force, changes))
         for one in changes:
             self.say(run, f"{one.field}: {one.old} -> {one.new}, as it was to be from this round on")
@@ -259,31 +264,8 @@ class Lifecycle:
     def prepare_again(self, run: JobRun) -> None:
         """The round that a job waits with has to follow what has changed since."""
         if run.waits:
+            self._change_what_is_due(run)
             run.prepare_again(next(self._transfer_ids))
-
-    def roll_back(self, run: JobRun, kept: ch.CheckpointKept) -> None:
-        """Set a job back to a checkpoint: now if it waits, else when its open round is over."""
-        run.rollback_to = kept
-        if run.waits:
-            self._in_background(run.job_id, self._set_back(run, kept))
-
-    async def _set_back(self, run: JobRun, kept: ch.CheckpointKept) -> None:
-        try:
-            checkpoint = await self._keeper.read(run, kept)
-        except CheckpointUnusable as error:
-            checkpoint = None
-            self._keeper.refuse(run, kept, str(error))
-        if run.state.final or run.training is None or run.rollback_to is not kept:
-            return
-        run.rollback_to = None
-        if checkpoint is not None:
-            run.go_on_from(checkpoint)
-            self._keeper.forget_after(run, kept.round)
-            self.say(run, f"it is set back to round {run.iterations}")
-        if run.waits:
-            self.prepare_again(run)
-        else:
-            self._go_to_next(run)
 
     def close_round(self, run: JobRun, workers: int) -> None:
         """Every shard is counted: update, and go on."""
@@ -304,8 +286,7 @@ class Lifecycle:
             if told := run.end_of_traffic(completed.seconds):
                 self.say(run, told)
             self._count_step(run)
-        if run.rollback_to is not None:
-            self._in_background(run.job_id, self._set_back(run, run.rollback_to))
+        if self.rollbacks.due(run):
             return
         if run.training.step is Step.QUERY:
             self.serving.round_over(run)
@@ -318,8 +299,8 @@ class Lifecycle:
             return
         run.steps_left -= 1
         if not run.steps_left:
-            run.steps_left = None
             self.hold(Hold.PERSON, run, run.paused_after_steps)
+            run.count_steps(None)
 
     def _go_to_next(self, run: JobRun) -> None:
         assert run.training is not None

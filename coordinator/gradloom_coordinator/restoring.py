@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gradloom.jobs import JobState, StateChanged
-from gradloom.steered import timetable
+from gradloom.steered import rescheduled, timetable
 from gradloom_coordinator.changes import StoredJob
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.runs import Hold, JobRun
@@ -26,11 +26,12 @@ def restored_run(stored: StoredJob, now: float, monotonic: float) -> JobRun:
         return run
     run.state, run.reason = JobState.QUEUED, "the coordinator came back"
     # what people changed is done again in the same rounds, so that the model has the same bits
+    run.scheduled = rescheduled(run.scheduled, stored.steering)
     run.acknowledged = timetable(stored.steering)
-    if paused := paused_because(stored.steering):
-        run.holds[Hold.PERSON] = paused
     run.restored = stored.manifest is not None
     run.served = stored.state is JobState.SERVING
+    if (paused := paused_because(stored.steering)) and not run.served:
+        run.holds[Hold.PERSON] = paused
     run.manifest = stored.manifest
     if stored.started_at is not None:
         run.started = monotonic - (now - stored.started_at)

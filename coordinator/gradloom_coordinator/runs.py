@@ -1,7 +1,7 @@
 """One job as the edge holds it: its record for people, and its arrays while it runs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +40,7 @@ class Hold(StrEnum):
     DATABASE = "database"
     CHECKPOINTS = "checkpoints"
     PERSON = "person"
+    ROLLBACK = "rollback"
 
 
 @dataclass(slots=True)
@@ -107,8 +108,8 @@ class JobRun:
     """As it was asked for."""
     _next_update: int = 1
     _setup: tuple[Step, Algorithm[Any], str, bytes] | None = None
-    _next_algorithm: Algorithm[Any] | None = None
-    """With the settings that hold from the next round on; None = as it is."""
+    built_from: Mapping[str, str] = field(default_factory=dict)
+    """The settings that the algorithm in use was built from: those in force, from the next round on."""
 
     def __post_init__(self) -> None:
         self.submitted = self.in_force
@@ -133,9 +134,7 @@ class JobRun:
     def prepare_again(self, transfer_id: int) -> None:
         """The same for a round that nobody has been told of, after something has changed."""
         assert self.training is not None
-        if self._next_algorithm is not None:
-            self.training.algorithm, self._next_algorithm = self._next_algorithm, None
-            self.traffic.forget_ahead()
+        self._build(self.in_force)
         self._next_update = self.iterations + 1 + (self.training.step is not Step.PROFILE)
         compute, message = worker_pb2.Compute(job_id=self.job_id, round=self.round), self.training.message()
         outgoing = Outgoing(message)
@@ -172,9 +171,24 @@ class JobRun:
 
     def change(self, spec: JobSpec) -> None:
         """Go by another specification from the next round on."""
-        if self.training is not None and spec.settings != self.in_force.settings:
-            self._next_algorithm = build(spec.algorithm, spec.settings)
         self.in_force = spec
+
+    def count_steps(self, rounds: int | None, then: str = "") -> None:
+        """Let it do so many rounds of training, and say ``then`` when it stands still; None = no longer."""
+        self.steps_left, self.paused_after_steps = rounds, then
+
+    def rules_at(self, round_: int) -> JobSpec:
+        """What held in the round that a checkpoint was taken after."""
+        then = [one for one in (*self.scheduled, *self.acknowledged) if one.at_round <= round_]
+        return altered(self.in_force, map(as_alteration, then))
+
+    def _build(self, rules: JobSpec) -> None:
+        """Have the algorithm go by these rules."""
+        assert self.training is not None
+        if rules.settings != self.built_from:
+            self.training.algorithm = build(rules.algorithm, rules.settings)
+            self.built_from = rules.settings
+            self.traffic.forget_ahead()
 
     def steer(self, changes: Sequence[Alteration]) -> None:
         """Take in what a person changes; older changes of the same fields no longer count."""
@@ -198,6 +212,8 @@ class JobRun:
     @property
     def next_update(self) -> int:
         """The first round of training, counted as people do, that a change from now on has a say in."""
+        if self.rollback_to is not None:
+            return self.rollback_to.round + 1
         kept = self.checkpoints[0].round if self.checkpoints else 0  # a job that was restored begins there
         return max(kept + 1, self._next_update - (self.state is JobState.PAUSED))
 
@@ -262,9 +278,21 @@ class JobRun:
         schema, traffic = self.training.schema, self.traffic.save(iterations)
         return Checkpoint(iterations, schema, state, self.train_seconds, self.train_rows_done, traffic)
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Take up a checkpoint. Raises ValueError if it is none of this algorithm's."""
+    def go_back_to(self, checkpoint: Checkpoint) -> None:
+        """Take up an earlier checkpoint, with the settings of now; what people had changed for later holds at once."""
+        first = checkpoint.round + 1
+        self.acknowledged = tuple(
+            replace(one, at_round=min(one.at_round, first)) for one in self.acknowledged
+        )
+        self.go_on_from(checkpoint)
+
+    def go_on_from(self, checkpoint: Checkpoint, rules: JobSpec | None = None) -> None:
+        """Take up a checkpoint. Raises ValueError if it is none of this algorithm's.
+
+        By ``rules`` it is judged whether more rounds are needed; None = those in force.
+        """
         assert self.training is not None
+        self._build(rules or self.in_force)
         self.progress = self.training.restore(checkpoint.schema, checkpoint.state)
         self.traffic.restore(checkpoint.traffic, all_gone=not self.traffic.started)
         self.train_seconds, self.train_rows_done = checkpoint.train_seconds, checkpoint.train_rows
@@ -280,7 +308,7 @@ class JobRun:
         step, algorithm = self.training.step, self.training.algorithm
         dtype, known = self.training.dtype, self._setup
         if known is None or known[0] is not step or known[1] is not algorithm or known[2] != dtype:
-            message = _serialized_setup(self.job_id, self.in_force, self.training)
+            message = _serialized_setup(self.job_id, self.in_force.algorithm, self.built_from, self.training)
             known = self._setup = (step, algorithm, dtype, message)
         return known[3]
 
@@ -356,7 +384,9 @@ class JobRun:
         )
 
 
-def _serialized_setup(job_id: JobId, spec: JobSpec, training: Training) -> bytes:
+def _serialized_setup(
+    job_id: JobId, algorithm: str, settings: Mapping[str, str], training: Training
+) -> bytes:
     if training.step is Step.PROFILE:
         preparation = split_to_proto(training.split)
     else:
@@ -366,9 +396,9 @@ def _serialized_setup(job_id: JobId, spec: JobSpec, training: Training) -> bytes
     setup = worker_pb2.Setup(
         job_id=job_id,
         step=step_to_proto(training.step),
-        algorithm=spec.algorithm,
+        algorithm=algorithm,
         algorithm_version=training.algorithm.version,
-        settings=spec.settings,
+        settings=settings,
         source=source_to_proto(training.manifest),
         n_shards=len(training.manifest.shards),
         preparation=preparation,

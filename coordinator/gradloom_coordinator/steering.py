@@ -6,6 +6,7 @@ Each field has one text that says what is in force, defaults written out: it is 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from gradloom.algorithms import build
@@ -33,6 +34,7 @@ STEERABLE: Mapping[str, Callable[[JobSpec], str]] = {
 """The fields of a specification that may change while its job lives, with how their text is read from it."""
 SETTINGS = "settings."
 """Before the name of an algorithm's setting, of those that it calls steerable."""
+MAX_SCHEDULE = 1000
 WITHIN_A_ROUND = frozenset({"speculation", "share_weight"})
 """Those that no round is prepared by: they count at once."""
 
@@ -55,10 +57,7 @@ def alterations(spec: JobSpec, wanted: JobSpec, paths: Sequence[str]) -> tuple[A
     _check_paths(spec, paths)
     taken = _taken(spec, wanted, paths)
     check_scheduling(taken)
-    before, after = _texts(spec), _texts(taken)  # reading the settings checks them
-    found = tuple(
-        Alteration(name, before[name], after[name]) for name in before if before[name] != after[name]
-    )
+    found = differences(spec, taken)  # reading the settings checks them
     for one in found:
         if one.field == "synchrony":
             _check_switch(one)
@@ -89,7 +88,7 @@ def altered(spec: JobSpec, changes: Iterable[Alteration | Steered]) -> JobSpec:
     for one in changes:
         match one.field:
             case "share_weight":
-                spec = replace(spec, share_weight=float(one.new))
+                spec = replace(spec, share_weight=_number(one.new))
             case known if known in STEERABLE:
                 texts: dict[str, Any] = {known: one.new}
                 spec = replace(spec, **texts)
@@ -103,39 +102,47 @@ def altered(spec: JobSpec, changes: Iterable[Alteration | Steered]) -> JobSpec:
     return spec
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput("share_weight", f"{text!r} is not allowed; it must be a number") from None
+
+
 def as_alteration(change: ScheduledChange) -> Alteration:
     """The same, whatever it was before."""
     return Alteration(change.field, "", change.value)
 
 
+def differences(before: JobSpec, after: JobSpec) -> tuple[Alteration, ...]:
+    """What has become different of all that may change."""
+    old, new = _texts(before), _texts(after)
+    return tuple(Alteration(name, old[name], new[name]) for name in old if old[name] != new[name])
+
+
 def check_schedule(spec: JobSpec) -> None:
-    """Refuse a schedule that could not be kept, before any work is spent. Raises InvalidInput."""
+    """Refuse a schedule that could not be kept, before any work is spent. Raises InvalidInput.
+
+    What changes in one round changes at once, as in one update.
+    """
+    if len(spec.schedule) > MAX_SCHEDULE:
+        raise InvalidInput(
+            "schedule", f"{len(spec.schedule)} changes are not allowed; at most {MAX_SCHEDULE} are"
+        )
     last = 1
-    for one in spec.schedule:
-        if one.at_round < last:
+    for round_, group in groupby(spec.schedule, key=lambda one: one.at_round):
+        if round_ < last:
             raise InvalidInput(
-                "schedule", f"round {one.at_round} is not allowed after round {last}; they must rise, from 1"
+                "schedule", f"round {round_} is not allowed after round {last}; they must rise, from 1"
             )
-        last = one.at_round
-        spec = altered(spec, alterations(spec, _wanted(spec, one), [one.field]))
+        last, changes = round_, tuple(group)
+        wanted = altered(spec, [as_alteration(one) for one in changes if _is_known(one.field)])
+        alterations(spec, wanted, [one.field for one in changes])
+        spec = wanted
 
 
-def scheduled(spec: JobSpec, due: Sequence[ScheduledChange]) -> tuple[Alteration, ...]:
-    """What becomes different by changes of a schedule that was checked; what is so already is left out."""
-    found: list[Alteration] = []
-    for one in due:
-        these = alterations(spec, _wanted(spec, one), [one.field])
-        spec, found = altered(spec, these), [*found, *these]
-    return tuple(found)
-
-
-def _wanted(spec: JobSpec, change: ScheduledChange) -> JobSpec:
-    if change.field not in STEERABLE and not change.field.startswith(SETTINGS):
-        return spec  # its path is refused
-    try:
-        return altered(spec, [as_alteration(change)])
-    except ValueError:
-        raise InvalidInput(change.field, f"{change.value!r} is not allowed; it must be a number") from None
+def _is_known(field: str) -> bool:
+    return field in STEERABLE or field.startswith(SETTINGS)
 
 
 def paused_because(records: Iterable[Steered]) -> str:

@@ -105,6 +105,7 @@ class Training:
         """Go on from where a checkpoint was taken. Raises ValueError if it is none of this algorithm's."""
         state = self.algorithm.restore(schema, saved)
         self.schema, self._state, self.step = schema, state, Step.TRAIN
+        self.model, self.scores, self.ended_because, self.finished = None, {}, "", False
         self._stop_training_when_done()
         return self.algorithm.progress(state)
 

@@ -217,6 +217,19 @@ def top(cluster: Cluster = DEFAULT_CLUSTER) -> None:
 
 
 @app.command()
+def dashboard(
+    cluster: Cluster = DEFAULT_CLUSTER,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the page; 0 = any free one.")] = 8080,
+    viewer: Annotated[bool, typer.Option("--viewer", help="Only show: no controls.")] = False,
+) -> None:
+    """Serve the control room, a web page that shows and steers a cluster, until Ctrl-C."""
+    from gradloom.cli import control_room
+
+    raise typer.Exit(control_room.serve(cluster, host, port, viewer=viewer))
+
+
+@app.command()
 def cancel(
     job: JobId,
     reason: Reason = "",

@@ -169,6 +169,46 @@ def test_a_job_is_set_back_to_a_checkpoint(slow_data: Path, tmp_path: Path) -> N
         assert (job.view().state, job.view().rounds) == (JobState.PAUSED, 0)
         job.resume()
         assert following.round(1).round == 1
+        for _ in range(3):  # a second request, and a person who does not wait for the first
+            job.pause()
+            following.state(JobState.PAUSED)
+            job.rollback(0)
+            job.rollback(0)
+            job.resume()
+            following.note("it is set back to round 0")
+            following.round(2)
+        job.cancel("seen enough")
+
+
+def test_a_rollback_that_was_acknowledged_outlives_the_coordinator_and_what_follows_has_the_same_bits(
+    slow_data: Path,
+) -> None:
+    with LocalCluster(workers=1) as cluster, cluster.client() as client:
+        job = submit(client, slow_data, max_rounds=150)
+        following = Following(job)
+        following.round(20)
+        job.rollback(0)
+        job.update(settings={"learning_rate": 0.05}, synchrony="synchronous")
+        cluster.kill_coordinator()
+        cluster.restart_coordinator()
+        steered = job.wait(LIMIT_S)
+        again = job.replay().wait(LIMIT_S)
+        assert (steered.state, again.state) == (JobState.COMPLETED, JobState.COMPLETED)
+        assert steered.parameters_sha256 == again.parameters_sha256 != ""
+
+
+def test_more_rounds_that_were_asked_for_are_done_after_a_restart_too(slow_data: Path) -> None:
+    with LocalCluster(workers=1) as cluster, cluster.client() as client:
+        job = submit(client, slow_data, max_rounds=60)
+        Following(job).round(5)
+        job.update(settings={"max_rounds": 100_000})
+        following = Following(job)
+        following.round(300)
+        cluster.kill_coordinator()
+        cluster.restart_coordinator()
+        following.note("the coordinator came back; goes on from round")
+        following.round(job.view().rounds + 3)
+        assert job.view().state is JobState.RUNNING
         job.cancel("seen enough")
 
 

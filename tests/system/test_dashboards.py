@@ -23,7 +23,7 @@ from builders.proxy import Proxy, proxy_to
 from gradloom import Client, LocalCluster
 from gradloom.faults import Fault, FaultKind
 from gradloom.handles import Job
-from gradloom.jobs import JobState, RoundCompleted
+from gradloom.jobs import JobState, RoundCompleted, WorkerView
 
 pytestmark = pytest.mark.system
 
@@ -31,12 +31,16 @@ LIMIT_S = 100.0
 WIDE = 5000
 """Columns of a job whose gradients are big enough for a codec."""
 ENDLESS = 1_000_000
+BEFORE_S = 5.0
+"""What has happened once shows only beside a value from before."""
 UNUSED = {
     "python_info": "which Python runs is no matter of time",
     "python_gc_objects_collected_total": "collections are shown; how much each of them found says little",
     "python_gc_objects_uncollectable_total": "stays 0 in Python 3",
 }
 """Metrics that no panel and no rule asks for, and why."""
+MAY_BE_EMPTY = {"reason", "what"}
+"""Labels that not every event has; an empty label is none to Prometheus."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +48,36 @@ class Scene:
     """What is left when everything has happened."""
 
     prometheus: Prometheus
-    long: str
-    """The job that went through all of it."""
+    jobs: tuple[str, ...]
+    """The one that went through all of it first, then one with a codec and one that has ended."""
+    hurt_at: float
     pages: tuple[str, ...]
     """Of the coordinator and of workers that are still there."""
 
-    def resolved(self, query: Asked) -> str:
+    def resolved(self, query: Asked, job: str = ".*", worker: str = ".*", since: float | None = None) -> str:
         """A query with the variables that a person would choose."""
-        one_job, one_worker = query.board == "gradloom-job", query.board == "gradloom-worker"
-        seconds = int(time.time() - self.prometheus.started_at) + 1
-        return query.resolved(
-            {
-                "job_id": self.long if one_job else ".*",
-                "worker": "worker-1" if one_worker else ".*",
-                "__rate_interval": "10s",
-                "__range": f"{seconds}s",
-            }
-        )
+        seconds = int(time.time() - (self.prometheus.started_at if since is None else since)) + 1
+        chosen = {"job_id": job, "worker": worker, "__rate_interval": "10s", "__range": f"{seconds}s"}
+        return query.resolved(chosen)
 
-    def panel(self, title: str) -> dict[tuple[str, ...], float]:
-        """The bars of a panel of the main dashboard."""
+    def choices(self, query: Asked) -> list[str]:
+        """The same for each that can be chosen, where one job or one worker is."""
+        match query.board:
+            case "gradloom-job":
+                return [self.resolved(query, job=job) for job in self.jobs]
+            case "gradloom-worker":
+                return [self.resolved(query, worker=worker) for worker in ("worker-1", "worker-0")]
+            case _:
+                return [self.resolved(query)]
+
+    def query(self, title: str) -> Asked:
+        """The only one of a panel of the main dashboard."""
         (query,) = (q for q in asked() if (q.board, q.panel) == ("gradloom-cluster-and-job", title))
-        return self.prometheus.now(self.resolved(query))
+        return query
+
+    def panel(self, title: str, before_s: float = 0.0) -> dict[tuple[str, ...], float]:
+        """The bars of a panel of the main dashboard, for the time since the faults, and a little before."""
+        return self.prometheus.now(self.resolved(self.query(title), since=self.hurt_at - before_s))
 
 
 def saved(path: Path, rows: int, columns: int) -> str:
@@ -115,8 +127,12 @@ def page(address: str) -> str:
     return text
 
 
-def suffer(cluster: LocalCluster, client: Client, proxy: Proxy, job: Job, prometheus: Prometheus) -> None:
-    """One NaN, one slow worker, one reset, one kill; and a person who changes the job."""
+def views(client: Client) -> dict[str, WorkerView]:
+    return {view.worker: view for view in client.workers()}
+
+
+def suffer(client: Client, proxy: Proxy, job: Job, prometheus: Prometheus) -> float:
+    """NaN, a slow worker, a reset, a kill, and a person who changes the job; when that began."""
 
     def grew(expr: str, least: float = 1) -> Callable[[], bool]:
         return lambda: sum(prometheus.now(expr).values()) >= least
@@ -124,22 +140,28 @@ def suffer(cluster: LocalCluster, client: Client, proxy: Proxy, job: Job, promet
     while_it_runs(
         job, "it is seen", grew(f'count_over_time(gradloom_rounds_total{{job_id="{job.id}"}}[1m])', 3)
     )
-    client.inject("worker-0", Fault(FaultKind.NAN, count=1))
-    client.inject("worker-1", Fault(FaultKind.SLOW, seconds=3000.0, factor=20.0))
+    hurt_at = time.time()
+    client.inject(
+        "worker-0", Fault(FaultKind.NAN, count=2)
+    )  # one of them may be of a task that is called off
+    client.inject("worker-1", Fault(FaultKind.SLOW, seconds=3000.0, factor=200.0))
     proxy.cut()
     job.update(speculation=False, settings={"learning_rate": 0.01})
     while_it_runs(job, "a slow worker", grew('gradloom_stragglers_detected_total{worker="worker-1"}', 5))
     while_it_runs(job, "a NaN", grew('gradloom_task_retries_total{worker="worker-0",reason="nonfinite"}'))
     while_it_runs(job, "a reset", grew('gradloom_grpc_stream_reconnects_total{worker="far"}'))
+    client.inject("worker-2", Fault(FaultKind.SLOW, seconds=3000.0, factor=200.0))
+    while_it_runs(job, "worker-2 is busy", lambda: views(client)["worker-2"].tasks_in_flight > 0)
     client.inject("worker-2", Fault(FaultKind.KILL))
     while_it_runs(job, "a loss", grew('gradloom_worker_events_total{event="lost"}'))
     while_it_runs(job, "an alert", grew('ALERTS{alertname="WorkerLost",alertstate="firing"}'))
+    return hurt_at
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("dashboards")
-    tall, wide = saved(folder / "tall.npy", 60_000, 40), saved(folder / "wide.npy", 300, WIDE)
+    tall, wide = saved(folder / "tall.npy", 200_000, 40), saved(folder / "wide.npy", 300, WIDE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADLOOM_CHECKPOINT_EVERY", "2")
         with (
@@ -154,45 +176,56 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             short = client.submit("logistic", data=tall, target="40", test_fraction=0.2, settings=settings)
             compressed = endless(client, wide, WIDE, codec="float16")
             assert short.wait(LIMIT_S).state is JobState.COMPLETED
-            long = endless(client, tall, 40)
-            suffer(cluster, client, proxy, long, prometheus)
+            codec = 'count_over_time(gradloom_codec_seconds_count{op="decode"}[1m])'
+            while_it_runs(
+                compressed, "its codec", lambda: max(prometheus.now(codec).values(), default=0) >= 3
+            )
             compressed.cancel()
+            long = endless(client, tall, 40, placement="round_robin")
+            hurt_at = suffer(client, proxy, long, prometheus)
             addresses = [worker.metrics_address for worker in client.workers()]
             pages = tuple(page(address) for address in (cluster.metrics_address, *addresses))
-            yield Scene(prometheus, long.id, pages)
+            yield Scene(prometheus, (long.id, compressed.id, short.id), hurt_at, pages)
 
 
 def test_every_panel_has_data_with_the_labels_of_its_legend(scene: Scene) -> None:
     wrong = []
     for query in asked():
-        series = scene.prometheus.series(scene.resolved(query), instant=query.instant)
+        found = (scene.prometheus.series(expr, instant=query.instant) for expr in scene.choices(query))
+        series = next(filter(None, found), [])
         if not any(values for _, values in series):
             wrong.append(f"no data: {query}")
-        elif lacking := query.labels - set.intersection(*(set(labels) for labels, _ in series)):
+        elif (
+            lacking := query.labels - MAY_BE_EMPTY - set.intersection(*(set(labels) for labels, _ in series))
+        ):
             wrong.append(f"no {', '.join(sorted(lacking))}: {query}")
     assert not wrong, "\n".join(wrong)
 
 
 def test_the_panels_about_stragglers_name_the_slow_worker(scene: Scene) -> None:
-    slow = scene.panel("Who was slow, and why")
-    assert max(slow, key=slow.__getitem__) == ("compute", "worker-1")
-    last = scene.panel("Who was last")
-    assert max(last, key=last.__getitem__) == ("worker-1",)
+    panel = scene.panel("Who was slow, and why")
+    # "far" may be slow, too: its proxy is a thread of this busy process, and it is its network that is blamed
+    slow = {worker: rounds for (cause, worker), rounds in panel.items() if cause == "compute"}
+    assert max(slow, key=slow.__getitem__) == "worker-1"
+    assert slow["worker-1"] >= 5
+    # it is given less and less, so it is not last any more: what counts is for how long all others waited for it
+    waited = scene.prometheus.series(scene.resolved(scene.query("Waited for this one alone")), instant=False)
+    assert max((sum(values), labels["worker"]) for labels, values in waited)[1] == "worker-1"
     ratios = scene.prometheus.series("max_over_time(gradloom_worker_slowdown_ratio[5m])", instant=True)
     assert max((values[0], labels["worker"]) for labels, values in ratios)[1] == "worker-1"
 
 
 def test_the_panels_about_retries_name_the_others(scene: Scene) -> None:
-    failed = scene.panel("Whose tasks failed, and why")
+    failed = scene.panel("Whose tasks failed, and why", BEFORE_S)
     assert {("nonfinite", "worker-0"), ("stream_reset", "worker-2")} <= failed.keys()
     assert not [worker for reason, worker in failed if reason == "nonfinite" and worker != "worker-0"]
-    resumed = scene.panel("Sessions that were resumed or begun anew")
+    resumed = scene.panel("Sessions that were resumed or begun anew", BEFORE_S)
     assert max(resumed, key=resumed.__getitem__)[1] == "far"
-    assert scene.panel("Not finite")[scene.long,] >= 1
+    assert scene.panel("Not finite", BEFORE_S)[scene.jobs[0],] >= 1
 
 
 def test_the_alerts_that_must_fire_do(scene: Scene) -> None:
-    assert {("WorkerLost", "worker-2"), ("NonFinite", scene.long)} <= scene.prometheus.firing()
+    assert {("WorkerLost", "worker-2"), ("NonFinite", scene.jobs[0])} <= scene.prometheus.firing()
 
 
 def test_the_marks_are_where_things_happened(scene: Scene) -> None:
@@ -201,15 +234,12 @@ def test_the_marks_are_where_things_happened(scene: Scene) -> None:
     for mark in {mark.panel: mark for mark in annotations()}.values():
         series = scene.prometheus.series(scene.resolved(mark), instant=False)
         found[mark.panel] = [labels for labels, _ in series]
-        assert all(mark.labels <= set(labels) for labels, _ in series), mark
+        assert all(mark.labels - MAY_BE_EMPTY <= set(labels) for labels, _ in series), mark
         assert all(begin <= at / 1000 <= end for _, values in series for at in values), mark
     excluded = found.pop("Worker excluded")
     assert all(found.values()), found
-    assert {(labels["worker"], labels["reason"]) for labels in found["Chaos"]} == {
-        ("worker-0", "nan"),
-        ("worker-1", "slow"),
-        ("worker-2", "kill"),
-    }
+    chaos = {(labels["worker"], labels["reason"]) for labels in found["Chaos"]}
+    assert {("worker-0", "nan"), ("worker-1", "slow"), ("worker-2", "kill")} <= chaos
     assert {labels["what"] for labels in found["Steering"]} == {"settings.learning_rate", "speculation"}
     assert "worker-2" in {labels["worker"] for labels in found["Worker lost"]}
     assert isinstance(excluded, list), "nobody has to be excluded"

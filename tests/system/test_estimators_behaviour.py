@@ -251,7 +251,9 @@ y = X @ [1.0, 2.0, 3.0]
 first = Ridge().fit(X, y)
 print(*embedded()[0], embedded()[1], flush=True)
 if "fork" in sys.argv:
+    inherited = _connections().embedded
     child = os.fork()
+    assert inherited.coordinator.stdin.closed == (child == 0)  # or it would outlive its owner
     again = Ridge().fit(X, y)
     assert np.array_equal(again.coef_, first.coef_)
     if not child:

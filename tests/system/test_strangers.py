@@ -34,7 +34,7 @@ from gradloom.v1 import (
 )
 from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.frames import HEADER, MAGIC, FrameKind, credit_frame, data_frame, refusal_frame
-from gradloom_coordinator import server, servicers
+from gradloom_coordinator import server, worker_servicer
 
 pytestmark = pytest.mark.system
 
@@ -179,7 +179,7 @@ def test_a_session_that_does_not_begin_with_hello_is_refused(channel: grpc.Chann
 
 
 async def test_a_session_without_hello_does_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servicers, "HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(worker_servicer, "HELLO_TIMEOUT_S", 0.05)
     running = await server.start(CoordinatorSettings(port=0, data_dir=tmp_path))
     try:
         async with grpc.aio.insecure_channel(running.addresses.address) as channel:

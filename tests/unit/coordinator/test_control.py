@@ -9,7 +9,7 @@ from gradloom.algorithms.algorithm import Progress
 from gradloom.errors import InvalidInput, NotFound
 from gradloom.jobs import JobState, JobView, SteeringRecord, WorkerState
 from gradloom.specs import DataSpec, JobSpec, ScheduledChange
-from gradloom.steered import replay_of, timetable
+from gradloom.steered import replay_of, rescheduled, timetable
 from gradloom_coordinator.changes import CheckpointKept, Steered, StoredJob
 from gradloom_coordinator.events import ExcludeRequested, ReadmitRequested, Tick
 from gradloom_coordinator.explaining import explain
@@ -51,6 +51,20 @@ def test_what_was_changed_before_a_rollback_holds_from_the_checkpoint_on() -> No
     assert [(one.at_round, one.value) for one in timetable(records)] == [(3, "0.1"), (11, "0.2"), (13, "0.3")]
 
 
+def test_a_newer_change_takes_the_place_of_one_that_was_to_come_later() -> None:
+    """The coordinator had died after the first was made, and went on from an earlier round."""
+    records = [record(53, "settings.learning_rate", "0.1"), record(52, "settings.learning_rate", "0.2")]
+    assert timetable(records) == (ScheduledChange(52, "settings.learning_rate", "0.2"),)
+
+
+def test_what_a_schedule_had_changed_before_a_rollback_holds_from_the_checkpoint_on() -> None:
+    schedule = (ScheduledChange(50, "synchrony", "backup:1"), ScheduledChange(90, "synchrony", "synchronous"))
+    back = Steered("job", 56, ME, 1.0, "rollback", "55", "30")
+    assert [one.at_round for one in rescheduled(schedule, [back])] == [31, 90]
+    early = Steered("job", 41, ME, 1.0, "rollback", "40", "30")
+    assert [one.at_round for one in rescheduled(schedule, [early])] == [50, 90]
+
+
 def test_a_replay_is_the_job_as_it_was_submitted_with_its_changes() -> None:
     changes = (SteeringRecord(4, ME, 1.0, "synchrony", "synchronous", "backup:1"),)
     view = JobView(
@@ -82,6 +96,23 @@ def test_a_schedule_that_can_t_be_kept_is_refused_before_it_begins(
     with pytest.raises(InvalidInput, match=refusal):
         check_schedule(replace(ADAM, schedule=(change,)))
     check_schedule(replace(ADAM, schedule=(ScheduledChange(2, "settings.learning_rate", "0.5"),)))
+
+
+def test_what_a_schedule_changes_in_one_round_it_changes_at_once() -> None:
+    momentum = replace(ADAM, settings={"solver": "momentum", "momentum": "0.9", "batch_size": "64"})
+    together = (
+        ScheduledChange(5, "synchrony", "asynchronous"),
+        ScheduledChange(5, "settings.momentum", "0"),
+    )
+    check_schedule(replace(momentum, schedule=together))
+    with pytest.raises(InvalidInput, match="asynchronous"):
+        check_schedule(replace(momentum, schedule=together[:1]))
+
+
+def test_a_schedule_has_a_limit() -> None:
+    many = tuple(ScheduledChange(n, "placement", "random") for n in range(1, 1002))
+    with pytest.raises(InvalidInput, match="1001 changes are not allowed; at most 1000 are"):
+        check_schedule(replace(ADAM, schedule=many))
 
 
 def test_a_checkpoint_is_undone_by_a_later_rollback_to_an_earlier_round() -> None:
@@ -133,7 +164,7 @@ def test_a_job_that_a_person_has_paused_stays_so_until_it_is_resumed() -> None:
 
 def test_checkpoints_that_were_rolled_back_over_are_not_gone_on_from() -> None:
     old, new = (CheckpointKept("job", n, f"uri-{n}", "sha", created_at=float(n)) for n in (10, 20))
-    run = restored_run(stored(record(22, "rollback", "10", at=21.0), checkpoints=(new, old)), 1.7e9, 1.0)
+    run = restored_run(stored(record(22, "rollback", "10", at=21.0, old="21"), checkpoints=(new, old)), 1.7e9, 1.0)
     assert run.checkpoints == [old]
 
 

@@ -31,7 +31,7 @@ def run_on(folder: Path, width: int = 1) -> JobRun:
     manifest = manifest_of(write_rows(folder, [1.0, 2.0, 6.0]), 1)
     spec = JobSpec("averaging", DataSpec(("data.csv",), "y"), {"rounds": "3"})
     run = JobRun("job", spec, Journal(), 1.7e9, started=10.0)
-    run.training = Training(Averaging(3, width), manifest, Split())
+    run.training, run.built_from = Training(Averaging(3, width), manifest, Split()), spec.settings
     return run
 
 

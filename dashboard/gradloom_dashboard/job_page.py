@@ -1,0 +1,236 @@
+"""One job: how it trains, who does what, what people changed, and what happened."""
+
+from collections.abc import Sequence
+
+from nicegui import run, ui
+
+from gradloom.cli.views import loss_text, seconds_text
+from gradloom.errors import GradloomError
+from gradloom.jobs import JobState, JobView, RoundCompleted
+from gradloom_dashboard import charts, frame, lanes
+from gradloom_dashboard.moment import Moment
+from gradloom_dashboard.room import Room
+from gradloom_dashboard.steer_panel import SteerPanel
+from gradloom_dashboard.story import Told
+
+SHARE = """
+<div class="gl-lane gl-share" :data-testid="'share-' + props.row.id" :data-state="props.row.state">
+  <div class="gl-name"><span class="gl-dot" :class="'gl-' + props.row.tone"></span>{{ props.row.id }}
+    <span class="gl-dim gl-small gl-light">{{ props.row.state }}</span></div>
+  <div class="gl-cell gl-num"><span class="gl-k">did {{ props.row.part }} of the work</span>
+    <div class="gl-track gl-meter"><div class="gl-fill" :style="{width: props.row.bar + '%'}"></div></div></div>
+  <div class="gl-cell gl-num"><span class="gl-k">rows</span>{{ props.row.rows }}</div>
+  <div class="gl-cell gl-num"><span class="gl-k">busy</span>{{ props.row.busy }} %</div>
+  <div class="gl-cell gl-num"><span class="gl-k">retries</span>{{ props.row.retries }}</div>
+  <div class="gl-full gl-remark" v-for="words in props.row.remarks">{{ words }}</div>
+</div>
+"""
+ENTRY = """
+<div class="gl-lane gl-entry">
+  <span class="gl-dot" :class="'gl-' + props.row.tone"></span>
+  <span class="gl-dim gl-num gl-small">{{ props.row.at }}</span>
+  <span class="gl-wrap">{{ props.row.words }}</span>
+</div>
+"""
+ENTRIES_AT_ONCE, SHARES_AT_ONCE = 12, 20
+
+
+class JobPage:
+    """The elements of one browser's page, and what they show now."""
+
+    def __init__(self, room: Room, job_id: str) -> None:
+        self._room, self._job_id = room, job_id
+        self._shown_moment, self._shown_story = -1, Told(-1)
+        self._drawn: object = None
+        with frame.page(room, "") as self._show_frame:
+            self._head()
+            self._tiles()
+            with ui.element("div").classes("gl-split"):
+                with ui.element("div").classes("gl-stack"):
+                    self._curves()
+                    with frame.card("Workers"):
+                        self._shares = frame.rows(
+                            SHARE, "shares", "No worker has a share yet.", page_size=SHARES_AT_ONCE
+                        )
+                    with frame.card("What happened"):
+                        self._entries = frame.rows(
+                            ENTRY, "timeline", "Nothing yet.", page_size=ENTRIES_AT_ONCE
+                        )
+                with ui.element("div").classes("gl-stack"):
+                    self._steer = None if room.viewer else SteerPanel(room, job_id)
+                    with frame.card("Changed by people", "changes"):
+                        self._changes = ui.element("div").classes("gl-small gl-wrap")
+                    with frame.card("What it is", "facts"):
+                        self._facts = ui.element("div").classes("gl-small gl-wrap")
+        self._facts_of: object = None
+        self._changes_of: object = None
+        frame.watching(room, self._refresh)
+
+    def _head(self) -> None:
+        with ui.element("div").classes("gl-row"):
+            ui.label(self._job_id).classes("gl-title").props("data-testid=title")
+            with ui.element("span").classes("gl-pill"):
+                self._dot = ui.element("span").classes("gl-dot gl-quiet")
+                self._state = ui.label("looking").props("data-testid=state")
+            ui.button("Why is it so?", on_click=self._why).classes("gl-push").props(
+                "flat dense no-caps data-testid=why"
+            )
+        self._reason = ui.label().classes("gl-dim gl-wrap").style("margin-top: -14px")
+
+    def _tiles(self) -> None:
+        with ui.element("div").classes("gl-tiles"):
+            with ui.element("div").classes("gl-tile"):
+                ui.label("Round").classes("gl-dim gl-small")
+                self._round = ui.label("-").classes("gl-v").props("data-testid=round")
+                with ui.element("div").classes("gl-track").style("margin: 4px 0 2px"):
+                    self._bar = ui.element("div").classes("gl-fill").style("width: 0")
+                self._eta = ui.label().classes("gl-dim gl-small")
+            self._loss = frame.tile("Loss", "loss")
+            self._score = frame.tile("Score", "score")
+            self._time = frame.tile("Round time", "round-time")
+            self._retries = frame.tile("Retries", "retries")
+            self._traffic = frame.tile("Sent", "sent")
+
+    def _curves(self) -> None:
+        with frame.card("Loss", soon=True) as head:
+            with head:
+                self._logarithmic = ui.switch("log", value=False, on_change=self._draw)
+                self._logarithmic.classes("gl-push").props("dense data-testid=log")
+            self._loss_chart = ui.echart(
+                charts.loss_chart((), (), logarithmic=False), renderer="svg"
+            ).classes("gl-chart")
+            self._loss_chart.props("data-testid=loss-chart role=img")
+            ui.label("Time of each round, in ms").classes("gl-dim gl-small")
+            self._time_chart = ui.echart(charts.time_chart(()), renderer="svg").classes("gl-chart-low")
+
+    def _refresh(self, moment: Moment) -> None:
+        told = self._room.feed.story(self._job_id)
+        view = moment.job(self._job_id)
+        if moment.number != self._shown_moment:
+            self._shown_moment = moment.number
+            self._show_frame(moment)
+            self._show_view(view, moment)
+        if told is not self._shown_story:
+            self._shown_story = told
+            self._show_newest(told.newest)
+            frame.fill(self._entries, lanes.entry_rows(told.entries))
+        self._draw()
+
+    def _show_view(self, view: JobView | None, moment: Moment) -> None:
+        if view is None:
+            if moment.at and not moment.trouble:
+                self._reason.set_text(f"The cluster knows no job {self._job_id}.")
+            return
+        self._dot.classes(replace=f"gl-dot gl-{lanes.TONES[view.state]}")
+        self._state.set_text(str(view.state))
+        self._reason.set_text(view.reason or f"{view.rows:,} rows in {view.shards} shards")
+        self._round.set_text(
+            f"{view.rounds:,} / {view.max_rounds:,}" if view.max_rounds else str(view.rounds)
+        )
+        self._bar.style(f"width: {lanes.progress(view)}%")
+        if view.state is not JobState.RUNNING:
+            self._eta.set_text(f"{seconds_text(view.seconds)} in all")
+        self._show_numbers(view)
+        frame.fill(self._shares, lanes.share_rows(view, moment.workers))
+        self._list_changes(view)
+        self._list_facts(view)
+        if self._steer is not None:
+            self._steer.show(view, moment.algorithms)
+
+    def _show_numbers(self, view: JobView) -> None:
+        self._loss[0].set_text(loss_text(view.loss))
+        if view.scores:
+            (name, score), *others = view.scores.items()
+            self._score[0].set_text(f"{score:.4g}")
+            more = ", ".join(f"{other} {value:.4g}" for other, value in others)
+            self._score[1].set_text(f"{name}; {more}" if more else name)
+        else:
+            self._score[1].set_text("at the end, of rows held out")
+        self._retries[0].set_text(str(view.retries))
+        self._retries[1].set_text("shards computed again")
+        for label, words in zip(self._traffic, lanes.traffic_words(view.compression), strict=True):
+            label.set_text(words)
+
+    def _show_newest(self, newest: RoundCompleted | None) -> None:
+        if newest is None:
+            return
+        if newest.validation_loss is not None:
+            self._loss[1].set_text(f"validation {loss_text(newest.validation_loss)}")
+        elif newest.learning_rate is not None:
+            self._loss[1].set_text(f"learning rate {newest.learning_rate:.4g}")
+        self._time[0].set_text(milliseconds_text(newest.seconds))
+        self._time[1].set_text(f"{lanes.rate_text(newest.rows_per_second)}, {newest.workers} workers")
+        self._eta.set_text(f"at most {seconds_text(newest.eta_seconds)} left")
+
+    def _draw(self) -> None:
+        view = self._room.feed.moment.job(self._job_id)
+        steering = () if view is None else view.steering
+        points, logarithmic = self._shown_story.points, bool(self._logarithmic.value)
+        wanted = (points[-1:], len(points), steering, logarithmic)
+        if wanted == self._drawn:
+            return
+        self._drawn = wanted
+        _redraw(self._loss_chart, charts.loss_chart(points, steering, logarithmic=logarithmic))
+        _redraw(self._time_chart, charts.time_chart(points))
+
+    def _list_changes(self, view: JobView) -> None:
+        if self._changes_of == view.steering:
+            return
+        self._changes_of = view.steering
+        self._changes.clear()
+        with self._changes:
+            for record in reversed(view.steering):
+                ui.label(lanes.change_words(record)).style("padding: 3px 0")
+            if not view.steering:
+                ui.label("Nothing yet.").classes("gl-dim")
+
+    def _list_facts(self, view: JobView) -> None:
+        if self._facts_of == view.spec:
+            return
+        self._facts_of = view.spec
+        self._facts.clear()
+        with self._facts:
+            for name, words in facts(view):
+                with ui.element("div").style("padding: 3px 0"):
+                    ui.label(name).classes("gl-dim")
+                    ui.label(words)
+
+    async def _why(self) -> None:
+        sentences = await run.io_bound(_explained, self._room, self._job_id) or ()
+        with ui.dialog() as dialog, ui.card().classes("gl-card").props("data-testid=reasons"):
+            for sentence in sentences:
+                ui.label(sentence).classes("gl-wrap")
+            ui.button("Close", on_click=dialog.close).props("flat no-caps").classes("gl-push")
+        await dialog
+        dialog.delete()
+
+
+def facts(view: JobView) -> Sequence[tuple[str, str]]:
+    """What was asked for, as names and words."""
+    spec = view.spec
+    settings = ", ".join(f"{name}={value}" for name, value in spec.settings.items())
+    return (
+        ("algorithm", spec.algorithm),
+        ("settings", settings or "defaults"),
+        ("data", " ".join(spec.data.uris)),
+        ("target", spec.data.target or "the file's own"),
+        ("submitted", lanes.clock(view.created_at)),
+    )
+
+
+def milliseconds_text(seconds: float) -> str:
+    """``12 ms``, ``3.4 s``."""
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _redraw(chart: ui.echart, options: charts.Options) -> None:
+    chart.options.clear()
+    chart.options.update(options)
+    chart.update()
+
+
+def _explained(room: Room, job_id: str) -> tuple[str, ...]:
+    try:
+        return room.client.explain(job_id) or ("Nothing is recorded about it.",)
+    except GradloomError as error:
+        return (error.message,)

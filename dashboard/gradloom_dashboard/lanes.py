@@ -1,0 +1,225 @@
+"""Workers, jobs and events as the rows that the pages show: plain values for the browser. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gradloom.cli.views import loss_text, seconds_text
+from gradloom.jobs import Compression, JobState, JobView, SteeringRecord, WorkerState, WorkerView
+from gradloom_dashboard.moment import Moment
+from gradloom_dashboard.story import Entry
+
+Row = dict[str, Any]
+"""JSON for one row of a table in the browser."""
+GONE = "left"
+SLOW_RATIO = 2.0
+"""From here on a worker's time per row, against the median of the others, is worth a look."""
+TONES: Mapping[str, str] = {
+    WorkerState.IDLE: "quiet",
+    WorkerState.BUSY: "good",
+    WorkerState.SUSPECT: "warn",
+    WorkerState.AWAY: "warn",
+    WorkerState.DRAINING: "warn",
+    WorkerState.EXCLUDED: "bad",
+    WorkerState.PROBING: "warn",
+    GONE: "bad",
+    JobState.QUEUED: "quiet",
+    JobState.PLANNING: "quiet",
+    JobState.RUNNING: "good",
+    JobState.PAUSED: "warn",
+    JobState.SERVING: "good",
+    JobState.COMPLETED: "done",
+    JobState.FAILED: "bad",
+    JobState.CANCELLED: "quiet",
+    "retry": "warn",
+    "note": "quiet",
+    "state": "done",
+}
+"""What colour a state has: good, quiet, warn, bad or done."""
+
+
+def worker_rows(moment: Moment, *, may_steer: bool) -> list[Row]:
+    """A lane for each worker, and for each that left not long ago; those that need a look come first."""
+    lanes = [_lane(worker, moment.jobs, may_steer) for worker in moment.workers]
+    lanes += [_lane_of_gone(name, at, moment.at) for name, at in sorted(moment.left.items())]
+    first = {"bad": 0, "warn": 1}  # busy and idle change places all the time: their lanes must not
+    return sorted(lanes, key=lambda lane: first.get(lane["tone"], 2))
+
+
+def _lane(worker: WorkerView, jobs: Iterable[JobView], may_steer: bool) -> Row:
+    shares = [
+        (job, share)
+        for job in jobs
+        if job.state is JobState.RUNNING
+        for share in job.workers
+        if share.worker == worker.worker and share.present
+    ]
+    busy = min(1.0, sum(share.busy_fraction for _, share in shares))
+    slow = worker.slowdown_ratio >= SLOW_RATIO
+    out = worker.state in (WorkerState.EXCLUDED, WorkerState.PROBING)
+    return {
+        "id": worker.worker,
+        "state": str(worker.state),
+        "tone": "warn" if (worker.straggler or slow) and not out else TONES[worker.state],
+        "does": _doing(worker, [job.job_id for job, share in shares if share.shards]),
+        "machine": f"{worker.host} · pid {worker.pid} · {worker.cores:g} cores · {worker.memory_bytes / 2**30:.1f} GiB",
+        "shards": f"{worker.shards}",
+        "rate": rate_text(worker.rows_per_second),
+        "busy": round(100 * busy),
+        "heartbeat": f"{worker.heartbeat_age_s:.1f} s ago",
+        "slow": f"{worker.slowdown_ratio:.1f} times the median time" if slow else "",
+        "remarks": [words for words in (worker.straggler, worker.reason, _labels(worker.labels)) if words],
+        "drain": may_steer and worker.state is not WorkerState.DRAINING,
+        "exclude": may_steer and worker.state is not WorkerState.EXCLUDED,
+        "readmit": may_steer and out,
+    }
+
+
+def _lane_of_gone(name: str, at: float, now: float) -> Row:
+    return {
+        "id": name,
+        "state": GONE,
+        "tone": TONES[GONE],
+        "does": f"not connected; last seen {seconds_text(max(0.0, round(now - at)))} ago",
+        "machine": "",
+        "shards": "-",
+        "rate": "-",
+        "busy": 0,
+        "heartbeat": "-",
+        "slow": "",
+        "remarks": [],
+        "drain": False,
+        "exclude": False,
+        "readmit": False,
+    }
+
+
+def _doing(worker: WorkerView, jobs: Sequence[str]) -> str:
+    if not worker.tasks_in_flight:
+        return f"waits for work of {', '.join(jobs)}" if jobs else "waits for a job"
+    tasks = "1 task" if worker.tasks_in_flight == 1 else f"{worker.tasks_in_flight} tasks"
+    return f"computes {tasks} of {', '.join(jobs)}" if jobs else f"computes {tasks}"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in labels.items())
+
+
+def job_rows(jobs: Iterable[JobView]) -> list[Row]:
+    """A row for each job, in the order given."""
+    return [
+        {
+            "id": job.job_id,
+            "algorithm": job.spec.algorithm,
+            "state": str(job.state),
+            "tone": TONES[job.state],
+            "progress": progress(job),
+            "rounds": f"{job.rounds:,} / {job.max_rounds:,}" if job.max_rounds else f"{job.rounds:,}",
+            "loss": loss_text(job.loss),
+            "retries": job.retries,
+            "submitted": clock(job.created_at),
+            "reason": job.reason,
+        }
+        for job in jobs
+    ]
+
+
+def share_rows(job: JobView, workers: Iterable[WorkerView]) -> list[Row]:
+    """What each worker does for a job; the bar compares the rows that they have computed."""
+    known = {worker.worker: worker for worker in workers}
+    most = max((share.rows for share in job.workers), default=0)
+    total = sum(share.rows for share in job.workers)
+    rows = []
+    for share in job.workers:
+        worker = known.get(share.worker)
+        remarks = [] if worker is None else [text for text in (worker.straggler, worker.reason) if text]
+        here = worker is not None and share.present
+        rows.append(
+            {
+                "id": share.worker,
+                "state": str(worker.state) if here and worker is not None else GONE,
+                "tone": ("warn" if remarks else "good") if here else "bad",
+                "rows": f"{share.rows:,}",
+                "part": f"{100 * share.rows / total:.0f} %" if total else "0 %",
+                "bar": round(100 * share.rows / most) if most else 0,
+                "busy": round(100 * share.busy_fraction),
+                "shards": share.shards,
+                "retries": share.retries,
+                "remarks": remarks,
+            }
+        )
+    return rows
+
+
+def entry_rows(entries: Iterable[Entry]) -> list[Row]:
+    """What happened, in words."""
+    return [
+        {"id": entry.sequence, "at": clock(entry.at), "tone": TONES[entry.kind], "words": entry.words}
+        for entry in entries
+    ]
+
+
+def change_words(record: SteeringRecord) -> str:
+    """Who changed what, in a sentence: ``learning_rate: none → 0.05, from round 12, by ann@lab at 15:52:50``."""
+    name = record.field.removeprefix("settings.")
+    by = f"from round {record.at_round}, by {record.who or 'somebody'} at {clock(record.at)}"
+    match name:
+        case "paused":
+            return f"paused ({record.new}), {by}" if record.new else f"resumed, {by}"
+        case "rollback":
+            return f"set back to the checkpoint of round {record.new}, by {record.who} at {clock(record.at)}"
+        case _:
+            return f"{name}: {record.old or 'none'} → {record.new or 'none'}, {by}"
+
+
+def change_label(record: SteeringRecord) -> str:
+    """The same in two words, for a mark in a chart."""
+    name = record.field.removeprefix("settings.")
+    match name:
+        case "paused":
+            return "paused" if record.new else "resumed"
+        case "rollback":
+            return f"back to {record.new}"
+        case _:
+            return f"{name} {record.new}"
+
+
+def traffic_words(ledger: Compression | None) -> tuple[str, str]:
+    """What travelled up as a number and what codecs made of it, as two short texts."""
+    if ledger is None:
+        return "-", "nothing has travelled yet"
+    up, down = ledger.wire_bytes_up, ledger.wire_bytes_down
+    ratio = ledger.raw_bytes_up / up if up else 1.0
+    size = f"{ratio:.3g} times smaller" if ratio >= 1.05 else "hardly smaller"
+    error = "" if ledger.relative_error is None else f", error {ledger.relative_error:.2g}"
+    if ledger.codec == "none" and ratio < 1.05:
+        return bytes_text(up + down), "nothing compressed"
+    return bytes_text(up + down), f"gradients {size} ({ledger.codec}{error})"
+
+
+def progress(job: JobView) -> int:
+    """Per cent of the rounds that are allowed; 100 for a job that has come to its end."""
+    if job.state in (JobState.COMPLETED, JobState.SERVING):
+        return 100
+    return min(100, round(100 * job.rounds / job.max_rounds)) if job.max_rounds else 0
+
+
+def rate_text(rows_per_second: float) -> str:
+    """``1.2 M rows/s``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rows_per_second >= size:
+            return f"{rows_per_second / size:.3g} {unit} rows/s"
+    return f"{rows_per_second:.0f} rows/s"
+
+
+def bytes_text(n: int) -> str:
+    """``12.3 MB``, in powers of ten."""
+    for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n} B"
+
+
+def clock(at: float) -> str:
+    """A moment of the day in local time, ``15:52:50``."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S")

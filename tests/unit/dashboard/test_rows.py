@@ -1,0 +1,180 @@
+"""What the pages of the control room show, as values: lanes, shares, curves, fields, changes."""
+
+import json
+
+import pytest
+
+from builders.rooms import a_job, a_round, a_share, a_worker
+from gradloom.algorithms import describe, names
+from gradloom.errors import InvalidInput
+from gradloom.jobs import AlgorithmDescription, Compression, JobState, SteeringRecord, WorkerState
+from gradloom_dashboard import charts, lanes
+from gradloom_dashboard.changes import told, update_of
+from gradloom_dashboard.fields import SCHEDULING, in_force, live_settings_of, settings_of
+from gradloom_dashboard.moment import Moment
+from gradloom_dashboard.series import Series
+
+
+def moment(*workers: object, **more: object) -> Moment:
+    return Moment(1, 1010.0, workers=workers, **more)
+
+
+def test_a_lane_says_what_its_worker_does_for_whom() -> None:
+    job = a_job(workers=(a_share("worker-0", busy=0.8),))
+    (lane,) = lanes.worker_rows(moment(a_worker("worker-0", tasks_in_flight=2), jobs=(job,)), may_steer=True)
+    assert (lane["does"], lane["busy"], lane["rate"]) == (
+        "computes 2 tasks of logistic-1",
+        80,
+        "1.5 M rows/s",
+    )
+    assert (lane["tone"], lane["drain"], lane["exclude"], lane["readmit"]) == ("good", True, True, False)
+    assert lanes.worker_rows(moment(a_worker("w")), may_steer=False)[0]["drain"] is False
+
+
+def test_workers_that_need_a_look_come_first_and_the_others_keep_their_places() -> None:
+    found = lanes.worker_rows(
+        moment(
+            a_worker("a", WorkerState.IDLE),
+            a_worker("b"),
+            a_worker("c", straggler="slow in computing"),
+            a_worker("d", slowdown_ratio=3.0),
+            a_worker("e", WorkerState.EXCLUDED, reason="its fan is loud"),
+            left={"f": 1000.0},
+        ),
+        may_steer=True,
+    )
+    assert [lane["id"] for lane in found] == ["e", "f", "c", "d", "a", "b"]
+    excluded, gone, straggler, slow, *_ = found
+    assert (excluded["readmit"], excluded["exclude"], excluded["remarks"]) == (
+        True,
+        False,
+        ["its fan is loud"],
+    )
+    assert (gone["state"], gone["does"]) == ("left", "not connected; last seen 10 s ago")
+    assert straggler["remarks"] == ["slow in computing"]
+    assert slow["slow"] == "3.0 times the median time"
+
+
+def test_every_state_has_a_colour_and_rows_are_json() -> None:
+    assert {*JobState, *WorkerState} <= set(lanes.TONES)
+    rows = lanes.job_rows(a_job(state=state, rounds=5, max_rounds=20, loss=0.25) for state in JobState)
+    assert {row["progress"] for row in rows if row["state"] == "running"} == {25}
+    assert {row["progress"] for row in rows if row["state"] == "completed"} == {100}
+    json.dumps(rows)
+
+
+def test_shares_compare_what_workers_have_computed() -> None:
+    job = a_job(workers=(a_share("worker-0", 300), a_share("worker-1", 100, retries=2), a_share("gone", 0)))
+    first, second, gone = lanes.share_rows(job, [a_worker("worker-0"), a_worker("worker-1")])
+    assert (first["part"], first["bar"], second["part"], second["bar"]) == ("75 %", 100, "25 %", 33)
+    assert (second["retries"], gone["state"], gone["tone"]) == (2, "left", "bad")
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(0.0, "0 rows/s"), (1500.0, "1.5 k rows/s"), (2.346e9, "2.35 G rows/s")]
+)
+def test_rates_are_short(rate: float, text: str) -> None:
+    assert lanes.rate_text(rate) == text
+
+
+def test_traffic_is_told_with_what_codecs_made_of_it() -> None:
+    assert lanes.traffic_words(None)[0] == "-"
+    plain = Compression(raw_bytes_up=1000, wire_bytes_up=1000, wire_bytes_down=500)
+    assert lanes.traffic_words(plain) == ("1.5 kB", "nothing compressed")
+    small = Compression("int8", raw_bytes_up=4_000_000, wire_bytes_up=1_000_000, relative_error=0.004)
+    assert lanes.traffic_words(small) == ("1 MB", "gradients 4 times smaller (int8, error 0.004)")
+
+
+def record(field: str, old: str, new: str, at_round: int = 12, who: str = "ann@lab") -> SteeringRecord:
+    return SteeringRecord(at_round, who, 1_700_000_000.0, field, old, new)
+
+
+def test_changes_are_told_in_words() -> None:
+    words = lanes.change_words(record("settings.learning_rate", "none", "0.05"))
+    assert words.startswith("learning_rate: none → 0.05, from round 12, by ann@lab at ")
+    assert lanes.change_words(record("paused", "", "lunch")).startswith("paused (lunch), ")
+    assert lanes.change_words(record("rollback", "30", "20")).startswith(
+        "set back to the checkpoint of round 20"
+    )
+    labels = [lanes.change_label(record(*one)) for one in (("paused", "x", ""), ("rollback", "3", "2"))]
+    assert labels == ["resumed", "back to 2"]
+
+
+def test_a_mark_stands_where_somebody_changed_something_and_is_escaped() -> None:
+    series = Series()
+    for number in range(1, 30):
+        series.add(a_round(number))
+    changes = [
+        record("codec", "none", "int8"),
+        record("settings.learning_rate", "none", "0.05", who="<script>"),
+        record("paused", "", "later", at_round=99),
+    ]
+    options = charts.loss_chart(series.points, changes, logarithmic=True)
+    first, second = options["series"][0]["markLine"]["data"]
+    assert (first["xAxis"], first["name"], second["xAxis"]) == (12, "learning_rate 0.05", 29)
+    words = first["tooltip"]["formatter"]
+    assert "codec: none → int8" in words
+    assert "<br>" in words
+    assert "by &lt;script&gt; at" in words
+    assert options["yAxis"]["type"] == "log"
+    json.dumps(options, allow_nan=False)
+
+
+def test_what_can_not_be_drawn_is_left_out() -> None:
+    series = Series()
+    for number, loss in enumerate((1.0, float("nan"), float("inf"), -1.0, 0.5), 1):
+        series.add(a_round(number, loss=loss, validation_loss=loss))
+    for logarithmic, drawn in ((False, [1, 4, 5]), (True, [1, 5])):
+        lines = charts.loss_chart(series.points, (), logarithmic=logarithmic)["series"]
+        assert [line["name"] for line in lines] == ["loss", "validation loss"]
+        assert [[x for x, _ in line["data"]] for line in lines] == [drawn, drawn]
+    json.dumps(charts.time_chart(series.points), allow_nan=False)
+    json.dumps(charts.loss_chart((), (), logarithmic=False))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_algorithm_has_a_form(name: str) -> None:
+    fields = settings_of(describe(name))
+    assert fields
+    assert all(field.meaning for field in fields)
+    assert {field.name for field in live_settings_of(describe(name))} <= {field.name for field in fields}
+
+
+def test_fields_say_their_default_and_what_is_allowed() -> None:
+    fields = {field.name: field for field in settings_of(describe("logistic"))}
+    assert (fields["learning_rate"].default, fields["learning_rate"].allowed) == ("none", "> 0 or none")
+    assert fields["solver"].choices[0] == "auto"
+    assert (fields["nesterov"].default, fields["nesterov"].choices) == ("false", ("true", "false"))
+    assert fields["max_rounds"].hint.endswith("(a whole number ≥ 1)")
+
+
+def test_an_algorithm_that_only_the_cluster_knows_shows_all_its_settings() -> None:
+    schema = json.dumps({"properties": {"depth": {"type": "integer", "default": 3}}})
+    assert [field.name for field in live_settings_of(AlgorithmDescription("forest", 1, "", schema))] == [
+        "depth"
+    ]
+
+
+def test_controls_show_what_is_in_force() -> None:
+    rate = next(field for field in settings_of(describe("logistic")) if field.name == "learning_rate")
+    job = a_job()
+    assert in_force(job, rate) == "none"
+    assert [in_force(job, field) for field in SCHEDULING] == [
+        "synchronous",
+        "none",
+        "none",
+        "balanced",
+        "on",
+        "1.0",
+    ]
+
+
+def test_words_that_are_no_change_are_refused() -> None:
+    for changed, words in (
+        ({"share_weight": "much"}, "share_weight: 'much' is not allowed; it must be a number"),
+        ({"speculation": "maybe"}, "speculation: 'maybe' is not allowed; it must be on or off"),
+    ):
+        with pytest.raises(InvalidInput) as refusal:
+            update_of(changed, "")
+        assert str(refusal.value) == words
+    assert told({"codec": "int8", "learning_rate": ""}) == "codec is int8 now, learning_rate is none now"
