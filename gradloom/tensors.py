@@ -21,6 +21,12 @@ def sum_tensors(left: Tensors, right: Tensors) -> Tensors:
     return {name: np.asarray(left[name] + right[name]) for name in left}
 
 
+def rows_taken(partial: Tensors) -> int | None:
+    """How many train rows a partial is over, where it says so by a scalar named ``rows``; None = all there are."""
+    rows = partial.get("rows")
+    return None if rows is None or rows.ndim else int(rows)
+
+
 def byte_length(tensors: Tensors) -> int:
     """Bytes of all arrays together."""
     return sum(array.nbytes for array in tensors.values())

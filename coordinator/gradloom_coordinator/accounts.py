@@ -50,7 +50,9 @@ class Accounts:
         job.partial_bytes = event.byte_length
         given = worker.tasks.get(event.task)
         if rows:
-            self._measure(job, worker, share, rows, max(times.compute_s, MIN_COMPUTE_S))
+            compute_s = max(times.compute_s, MIN_COMPUTE_S)
+            self._measure(job, worker, share, rows, compute_s)
+            worker.rows_per_second = self._average(worker.rows_per_second, taking_part / compute_s)
         self._tally(job, worker, event, rows, given, now)
         self._count(job, worker, event, taking_part, now)
         if given is not None:
@@ -59,7 +61,6 @@ class Accounts:
     def _measure(self, job: Job, worker: Worker, share: Share, rows: int, compute_s: float) -> None:
         speed = rows / compute_s
         share.rows_per_second = self._average(share.rows_per_second, speed)
-        worker.rows_per_second = self._average(worker.rows_per_second, speed)
         worker.speeds[job.algorithm] = self._average(worker.speeds.get(job.algorithm, 0.0), speed)
         job.pace_s = self._average(job.pace_s, compute_s / rows)
 

@@ -20,16 +20,18 @@ from gradloom.jobs import RetryReason, WorkerView
 from gradloom.settings import CoordinatorSettings
 from gradloom.steps import Step
 from gradloom.tensors import Tensors
-from gradloom.v1 import worker_pb2
-from gradloom.wire.bundles import raw_bytes
+from gradloom.v1 import tensor_pb2, worker_pb2
+from gradloom.wire.bundles import check_packed, decode_inline, raw_bytes
 from gradloom.wire.faults import fault_to_proto
 from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
+from gradloom_coordinator.closing import refusal_of
 from gradloom_coordinator.links import WorkerLink
 from gradloom_coordinator.message_counts import MessageCounts
 from gradloom_coordinator.meters import Reading, Tally
 from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.rounds import Refusal
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.sending import send_tasks, task_key, task_ref
 from gradloom_coordinator.state import ClusterState
@@ -42,6 +44,9 @@ MAX_NAME = 100
 MAX_SECONDS = 1e9
 MAX_SQUARE = 1e100
 NOTHING_ENCODED = Account()
+PACKED_BYTES, PACKED_TIMES = 64 * 1024 * 1024, 4
+"""What the packed tensors of an answer may take once decoded: so much, or so many times the round's message. They are
+sums of gradients, as large as the parameters in that message, in float64 at most."""
 
 WorkerCommand = (
     c.SendTasks
@@ -254,15 +259,30 @@ class Attendance:
 
     # ---- answers
 
+    def decoded(self, link: WorkerLink, task: e.TaskRef, bundle: tensor_pb2.Bundle) -> Tensors | Refusal:
+        """The arrays of an answer whose bytes came with it, or why nobody wants them. Raises WireError."""
+        if refusal := refusal_of(self._state, link.worker, task):
+            check_packed(bundle.tensors)
+            return refusal
+        return decode_inline(bundle, self._most_packed(task.job))
+
+    def _most_packed(self, job: e.JobId) -> int:
+        run = self._runs.get(job)
+        message = run.broadcast.raw_bytes if run is not None and run.broadcast is not None else 0
+        return max(PACKED_BYTES, PACKED_TIMES * message)
+
     def arrived(
         self,
         link: WorkerLink,
         task: e.TaskRef,
         partial: worker_pb2.Partial,
-        tensors: Tensors | None,
+        tensors: Tensors | Refusal | None,
         decode_s: float = 0.0,
     ) -> None:
-        """A partial is here with all its bytes; ``tensors`` is None if its frames were merged as they came."""
+        """A partial is here with all its bytes; ``tensors`` is None if its frames were merged as they came.
+
+        Or it is why the scheduler will refuse them; it hears of the answer all the same.
+        """
         times = partial.times
         spent = e.TaskTimes(
             queue_s=plausible(times.queue_seconds),
@@ -272,7 +292,8 @@ class Attendance:
         )
         self._note_traffic(link, task, partial, spent.encode_s, decode_s)
         account = _account(partial.codec_report) if partial.HasField("codec_report") else NOTHING_ENCODED
-        self._arrived[link.worker, task] = (tensors, account)
+        if not isinstance(tensors, Refusal):
+            self._arrived[link.worker, task] = (tensors, account)
         try:
             self._dispatch(
                 e.PartialArrived(link.worker, task, partial.rows, spent, partial.bundle.byte_length)
@@ -287,7 +308,7 @@ class Attendance:
         if run is None or run.training is None or run.training.step is not Step.TRAIN:
             return
         if given := link.given.get(task.job):
-            given.answered_round = max(given.answered_round, task.round)
+            given.answered(task)
         bundle = partial.bundle
         raw = bundle.byte_length if run.traffic.codec == NONE else raw_bytes(bundle.tensors)
         run.traffic.arrived(link.worker, task, raw, bundle.byte_length, encode_s, decode_s)
@@ -339,6 +360,7 @@ class Attendance:
             if incoming.task != command.task or incoming.upload is not None:
                 continue
             try:
+                check_packed(incoming.partial.bundle.tensors, self._most_packed(run.job_id))
                 incoming.upload = run.collector.upload(command.task.range, incoming.partial.bundle)
             except WireError as error:
                 self.damaged(link, transfer_id, error)

@@ -1,11 +1,15 @@
-"""When a round is over, by the synchrony of its job. Pure; see ``gradloom.synchrony`` for what each kind guarantees."""
+"""When a round is over, by the synchrony of its job, and which answers come too late. Pure.
+
+See ``gradloom.synchrony`` for what each kind guarantees.
+"""
 
 from gradloom.canonical import Range
+from gradloom.jobs import WorkerState
 from gradloom.steps import Step
 from gradloom.synchrony import SynchronyKind
-from gradloom_coordinator.events import TaskRef
-from gradloom_coordinator.rounds import Round
-from gradloom_coordinator.state import Job, Worker
+from gradloom_coordinator.events import TaskRef, WorkerId
+from gradloom_coordinator.rounds import Refusal, Round
+from gradloom_coordinator.state import ClusterState, Job, Worker
 
 MAX_STALENESS_PER_WORKER = 2
 """An asynchronous answer that is more updates old than so many times the workers is dropped: it would rather harm."""
@@ -49,6 +53,23 @@ def note_missing(job: Job, round_: Round) -> None:
     for chunk in round_.chunks.values():
         if chunk.counted:
             job.behind[chunk.range.lo : chunk.range.hi] = [0] * chunk.range.size
+
+
+def refusal_of(state: ClusterState, worker_id: WorkerId, task: TaskRef) -> Refusal | None:
+    """Why an answer is not counted; None = it is. A sign of life from its worker changes nothing about it."""
+    job, worker = state.jobs.get(task.job), state.workers.get(worker_id)
+    if job is None or not job.works or job.round is None:
+        return Refusal.UNKNOWN_JOB
+    if job.round.over or (task.round != job.round.number and task not in job.round.in_hand):
+        return Refusal.LATE
+    if is_too_stale(job, task, len(state.workers)):
+        return Refusal.STALE
+    if worker is None or worker.state is WorkerState.AWAY:
+        return Refusal.WORKER_GONE
+    chunk = job.round.chunks.get(task.range)
+    if chunk is None:
+        return Refusal.FOREIGN
+    return Refusal.DUPLICATE if chunk.counted else None
 
 
 def is_too_stale(job: Job, task: TaskRef, n_workers: int) -> bool:

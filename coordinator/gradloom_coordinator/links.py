@@ -1,7 +1,7 @@
 """The coordinator's end of one worker's two streams: what waits to be written, and what the worker has been given."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -32,8 +32,24 @@ class Given:
     """The message itself: another one is another object."""
     shards: set[int] = field(default_factory=set)
     broadcast_round: int = 0
-    answered_round: int = 0
-    """The newest round of which it has answered a task: so its message has arrived."""
+    broadcast_arrived: bool = False
+    """Whether it has answered a task that came with this round's message, on this link: so that is there."""
+    _waiting: set[TaskRef] = field(default_factory=set)
+    """Tasks that came with it, as long as none of them is answered."""
+
+    def sent(self, round_number: int, tasks: Iterable[TaskRef]) -> None:
+        """Tasks were sent, of a round whose message went before them on this link."""
+        if round_number != self.broadcast_round:
+            self.broadcast_round, self.broadcast_arrived = round_number, False
+            self._waiting.clear()
+        if not self.broadcast_arrived:
+            self._waiting.update(tasks)
+
+    def answered(self, task: TaskRef) -> None:
+        """An answer came. One that is said again after a break proves nothing of what was sent since then."""
+        if task in self._waiting:
+            self.broadcast_arrived = True
+            self._waiting.clear()
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from gradloom.jobs import JobState, JobView, RoundCompleted, SteeringRecord, Wor
 from gradloom.specs import JobSpec, ScheduledChange
 from gradloom.steps import Step
 from gradloom.synchrony import parse_synchrony
+from gradloom.tensors import rows_taken
 from gradloom.v1 import worker_pb2
 from gradloom.wire.data import preparation_to_proto, source_to_proto, split_to_proto
 from gradloom.wire.steps import step_to_proto
@@ -228,10 +229,14 @@ class JobRun:
         step = training.step
         # the frames go before the update makes new parameters
         self.collector, self.broadcast = None, None
-        progress = training.advance(collector.total())
+        total = collector.total()
+        progress = training.advance(total)
         if step is not Step.TRAIN or progress is None:
             return None
-        completed = self._completed(training, progress, now - self.round_opened, workers)
+        assert training.schema is not None
+        rows = rows_taken(total)
+        rows = training.schema.train_rows if rows is None else rows
+        completed = self._completed(training, progress, now - self.round_opened, workers, rows)
         if self.traffic.downlink != NONE and training.step is Step.TRAIN:
             message = training.message()
             self.traffic.prepare_ahead(
@@ -240,10 +245,8 @@ class JobRun:
         return completed
 
     def _completed(
-        self, training: Training, progress: Progress, seconds: float, workers: int
+        self, training: Training, progress: Progress, seconds: float, workers: int, rows: int
     ) -> RoundCompleted:
-        assert training.schema is not None
-        rows = training.schema.train_rows
         self.progress = progress
         self.train_seconds += seconds
         self.train_rows_done += rows

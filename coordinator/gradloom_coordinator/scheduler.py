@@ -26,7 +26,7 @@ from gradloom.synchrony import SynchronyKind
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
 from gradloom_coordinator.accounts import Accounts
-from gradloom_coordinator.closing import is_over, is_too_stale, note_missing
+from gradloom_coordinator.closing import is_over, note_missing, refusal_of
 from gradloom_coordinator.commands import Command
 from gradloom_coordinator.dealing import Dealer
 from gradloom_coordinator.events import Event, JobId, TaskRef, WorkerId
@@ -345,7 +345,7 @@ class Scheduler:
 
     def _consider_offer(self, event: e.PartialOffered, now: float) -> list[Command]:
         again = self._roster.hear(event.worker, now)
-        refusal = self._refusal(event.worker, event.task)
+        refusal = refusal_of(self.state, event.worker, event.task)
         if refusal is not None:
             return self._drop(event.worker, event.task, refusal, now)
         fed = self._dealer.feed_one(event.worker, now) if again else []
@@ -353,7 +353,7 @@ class Scheduler:
 
     def _accept(self, event: e.PartialArrived, now: float) -> list[Command]:
         self._roster.hear(event.worker, now)
-        refusal = self._refusal(event.worker, event.task)
+        refusal = refusal_of(self.state, event.worker, event.task)
         if refusal is not None:
             return self._drop(event.worker, event.task, refusal, now)
         worker, job = self.state.workers[event.worker], self.state.jobs[event.task.job]
@@ -392,21 +392,6 @@ class Scheduler:
             commands += self._dealer.call_off(round_.in_hand)
             self._freed = True
         return [*commands, c.CloseRound(job.id, round_.number, round_.n_shards - round_.shards_counted)]
-
-    def _refusal(self, worker_id: WorkerId, task: TaskRef) -> Refusal | None:
-        job, worker = self.state.jobs.get(task.job), self.state.workers.get(worker_id)
-        if job is None or not job.works or job.round is None:
-            return Refusal.UNKNOWN_JOB
-        if job.round.over or (task.round != job.round.number and task not in job.round.in_hand):
-            return Refusal.LATE
-        if is_too_stale(job, task, len(self.state.workers)):
-            return Refusal.STALE
-        if worker is None or worker.state is WorkerState.AWAY:
-            return Refusal.WORKER_GONE
-        chunk = job.round.chunks.get(task.range)
-        if chunk is None:
-            return Refusal.FOREIGN
-        return Refusal.DUPLICATE if chunk.counted else None
 
     def _drop(self, worker_id: WorkerId, task: TaskRef, refusal: Refusal, now: float) -> list[Command]:
         commands: list[Command] = [c.DropPartial(worker_id, task, refusal)]

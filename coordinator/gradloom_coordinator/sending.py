@@ -23,12 +23,12 @@ def send_tasks(link: WorkerLink, run: JobRun, orders: tuple[TaskOrder, ...]) -> 
         given.setup = setup
     _assign_shards(link, run, given, orders)
     tasks = _tasks(orders)
-    if given.broadcast_round == run.broadcast.round:
+    before, arrived = given.broadcast_round, given.broadcast_round if given.broadcast_arrived else 0
+    number = run.broadcast.round
+    given.sent(number, (TaskRef(run.job_id, number, order.range, order.attempt) for order in orders))
+    if before == number:
         link.session.put(run.round_again() + tasks)
         return
-    # an answer to the last round whose message it was sent shows that the message has arrived
-    arrived = given.broadcast_round if given.answered_round == given.broadcast_round else 0
-    given.broadcast_round = run.broadcast.round
     broadcast = run.broadcast.for_worker(arrived)
     if run.training is not None and run.training.step is Step.TRAIN:
         tasks += _counted(run.traffic.verdicts.tell(link.worker, broadcast.round))

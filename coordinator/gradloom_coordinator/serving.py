@@ -163,19 +163,27 @@ class ModelShelf:
         loading = self._models.get(job)
         if loading is None:
             loading = self._models[job] = asyncio.ensure_future(self.in_thread(partial(load_model, path)))
-        try:
-            model = await asyncio.shield(loading)
-        except Exception:
-            self._models.pop(job, None)
-            raise
+            loading.add_done_callback(partial(self._loaded, job))
+        model = await asyncio.shield(loading)
         if job in self._models:
             self._models.move_to_end(job)
         self._make_room()
         return model
 
+    def _loaded(self, job: e.JobId, loading: "asyncio.Future[Model]") -> None:
+        """A model that can't be read is tried again by whoever asks next, whether or not somebody still waits."""
+        if not _failed(loading):
+            return
+        if self._models.get(job) is loading:
+            del self._models[job]
+
     def _make_room(self) -> None:
         """Put away the models that were asked longest ago, but for the last one."""
-        sizes = {job: byte_length(one.result().arrays) for job, one in self._models.items() if one.done()}
+        sizes = {
+            job: byte_length(one.result().arrays)
+            for job, one in self._models.items()
+            if one.done() and not _failed(one)
+        }
         while len(sizes) > 1 and (len(sizes) > MODELS_AT_HAND or sum(sizes.values()) > MODEL_BYTES_AT_HAND):
             oldest = next(iter(sizes))
             del sizes[oldest], self._models[oldest]

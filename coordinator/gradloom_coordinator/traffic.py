@@ -45,6 +45,7 @@ class Traffic:
     """Whether the codec in force leaves something with the workers."""
     _parameters: Downlink = field(default_factory=Downlink)
     _ahead: tuple[int, str, Outgoing] | None = None
+    _released: bool = False
 
     def prepare(
         self, spec: JobSpec, algorithm: Algorithm[object], message: Tensors, iteration: int, round_number: int
@@ -68,7 +69,11 @@ class Traffic:
     ) -> None:
         """The same beforehand, where it may take long; worth nothing if the downlink changes meanwhile."""
         text = canonical_text(spec.downlink, "downlink")
+        if self._released:
+            return
         self._ahead = (iteration, text, self._outgoing(spec, algorithm, message, iteration, round_number))
+        if self._released:  # meanwhile: this may run in a thread
+            self._drop()
 
     def _outgoing(
         self, spec: JobSpec, algorithm: Algorithm[object], message: Tensors, iteration: int, round_number: int
@@ -79,6 +84,15 @@ class Traffic:
     def forget_ahead(self) -> None:
         """What was prepared is of another state, or of other settings."""
         self._ahead = None
+
+    def release(self) -> None:
+        """The job has ended: forget the arrays, and whom to tell of what; the ledger stays."""
+        self._released = True  # before they go: whoever fills them in a thread looks at this afterwards
+        self._drop()
+        self.verdicts = Verdicts()
+
+    def _drop(self) -> None:
+        self._ahead, self._parameters = None, Downlink()
 
     # ---- what happens in a round
 

@@ -11,7 +11,6 @@ from gradloom.errors import GradloomError, Unavailable, VersionMismatch, WireErr
 from gradloom.jobs import RetryReason
 from gradloom.v1 import worker_pb2
 from gradloom.wire import PROTOCOL_VERSION
-from gradloom.wire.bundles import decode_inline
 from gradloom.wire.frames import FrameKind, credit_frame, parse_frame
 from gradloom.wire.steps import failure_from_proto
 from gradloom_coordinator.events import HeartbeatReceived, PartialOffered, TaskFailed, WorkerDraining
@@ -110,7 +109,7 @@ class WorkerServicer:
             return
         start = time.perf_counter()
         try:
-            tensors = decode_inline(partial.bundle)
+            tensors = self._attendance.decoded(link, task, partial.bundle)
         except WireError as error:
             self._dispatch(TaskFailed(link.worker, task, RetryReason.CHECKSUM, error.message))
             return

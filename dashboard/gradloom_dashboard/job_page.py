@@ -105,16 +105,17 @@ class JobPage:
 
     def _refresh(self, moment: Moment) -> None:
         told = self._room.feed.story(self._job_id)
-        view = moment.job(self._job_id)
-        if moment.number != self._shown_moment:
+        looked = moment.number != self._shown_moment
+        if looked:
             self._shown_moment = moment.number
             self._show_frame(moment)
-            self._show_view(view, moment)
+            self._show_view(moment.job(self._job_id), moment)
         if told is not self._shown_story:
             self._shown_story = told
             self._show_newest(told.newest)
             frame.fill(self._entries, lanes.entry_rows(told.entries))
-        self._draw()
+        if looked:
+            self._draw()
 
     def _show_view(self, view: JobView | None, moment: Moment) -> None:
         if view is None:

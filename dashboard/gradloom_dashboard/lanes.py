@@ -42,8 +42,12 @@ def worker_rows(moment: Moment, *, may_steer: bool) -> list[Row]:
     """A lane for each worker, and for each that left not long ago; those that need a look come first."""
     lanes = [_lane(worker, moment.jobs, may_steer) for worker in moment.workers]
     lanes += [_lane_of_gone(name, at, moment.at) for name, at in sorted(moment.left.items())]
-    first = {"bad": 0, "warn": 1}  # busy and idle change places all the time: their lanes must not
-    return sorted(lanes, key=lambda lane: first.get(lane["tone"], 2))
+    return _troubled_first(lanes)
+
+
+def _troubled_first(rows: list[Row]) -> list[Row]:
+    first = {"bad": 0, "warn": 1}  # busy and idle change places all the time: their rows must not
+    return sorted(rows, key=lambda row: first.get(row["tone"], 2))
 
 
 def _lane(worker: WorkerView, jobs: Iterable[JobView], may_steer: bool) -> Row:
@@ -148,7 +152,7 @@ def share_rows(job: JobView, workers: Iterable[WorkerView]) -> list[Row]:
                 "remarks": remarks,
             }
         )
-    return rows
+    return _troubled_first(rows)
 
 
 def entry_rows(entries: Iterable[Entry]) -> list[Row]:

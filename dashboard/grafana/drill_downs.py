@@ -74,7 +74,9 @@ JOB = Board(
     "One job: its curves, its rounds, what it waits for, what failed and what that cost, what it sends.",
     (
         Row("Training", (HEALTH.panels[4], *TRAINING.panels)),
-        _of(LOAD, ("Imbalance", "Rows a second by worker", "Work taken over", "Shards that moved"), "Balance"),
+        _of(
+            LOAD, ("Imbalance", "Rows a second by worker", "Work taken over", "Shards that moved"), "Balance"
+        ),
         _of(
             STRAGGLERS,
             (

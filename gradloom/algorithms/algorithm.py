@@ -106,7 +106,7 @@ class Algorithm(Protocol[S]):
         ...
 
     def map(self, shard: Shard, message: Tensors) -> Tensors:
-        """The partial of one shard: sums over its rows."""
+        """The partial of one shard: sums over its rows; ``rows`` () says over how many, where not over all of them."""
         ...
 
     def merge(self, left: Tensors, right: Tensors) -> Tensors:

@@ -43,6 +43,8 @@ assert _FORMATS.keys() == set(tensor_pb2.Codec.values()) - {
     tensor_pb2.CODEC_DENSE,
 }
 _FLOATS = (tensor_pb2.DTYPE_FLOAT32, tensor_pb2.DTYPE_FLOAT64)
+_MAX_AXES = 32
+"""Of a tensor: what every version of numpy can do, and so few that their product is no work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +115,25 @@ def bundle_of(encoded: Encoded, transfer_id: int) -> tensor_pb2.Bundle:
     return bundle
 
 
-def decode_inline(bundle: tensor_pb2.Bundle) -> Tensors:
-    """The arrays of a bundle that carries its bytes; read-only views. Raises ChecksumMismatch or FrameRefused."""
+def decode_inline(bundle: tensor_pb2.Bundle, limit_bytes: int = MAX_TRANSFER_BYTES) -> Tensors:
+    """The arrays of a bundle that carries its bytes; read-only views. Raises ChecksumMismatch or FrameRefused.
+
+    ``limit_bytes``: what packed tensors may take together once they are decoded.
+    """
     payload = bundle.inline.payload
     if xxhash.xxh3_64_intdigest(payload) != bundle.inline.checksum:
         raise ChecksumMismatch(f"an inline bundle of {len(payload)} bytes does not match its checksum")
-    return decode(bundle.tensors, memoryview(payload))
+    return decode(bundle.tensors, memoryview(payload), limit_bytes)
 
 
-def decode(specs: Sequence[tensor_pb2.TensorSpec], payload: memoryview) -> Tensors:
-    """The tensors: views into ``payload``, or decoded. Raises FrameRefused if the descriptors do not fit it."""
+def decode(
+    specs: Sequence[tensor_pb2.TensorSpec], payload: memoryview, limit_bytes: int = MAX_TRANSFER_BYTES
+) -> Tensors:
+    """The tensors: views into ``payload``, or decoded. Raises FrameRefused if the descriptors do not fit it.
+
+    ``limit_bytes``: what packed tensors may take together once they are decoded.
+    """
+    check_packed(specs, limit_bytes)
     tensors: dict[str, Array] = {}
     offset = 0
     for spec in specs:
@@ -138,16 +149,30 @@ def decode(specs: Sequence[tensor_pb2.TensorSpec], payload: memoryview) -> Tenso
     return tensors
 
 
+def check_packed(specs: Sequence[tensor_pb2.TensorSpec], limit_bytes: int = MAX_TRANSFER_BYTES) -> None:
+    """Refuse descriptors that mean nothing, and packed tensors that would take more than ``limit_bytes`` together.
+
+    A few bytes can stand for an array of any size, so this comes before they are decoded. Raises FrameRefused.
+    """
+    for spec in specs:
+        if spec.dtype not in _DTYPES or (spec.codec not in _FORMATS and spec.codec != tensor_pb2.CODEC_DENSE):
+            raise FrameRefused(f"tensor {spec.name!r} has unknown dtype {spec.dtype} or codec {spec.codec}")
+        if len(spec.shape) > _MAX_AXES:
+            axes = len(spec.shape)
+            raise FrameRefused(f"tensor {spec.name!r} has the shape of {axes} axes; at most {_MAX_AXES} may be")
+    packed = raw_bytes([spec for spec in specs if spec.codec != tensor_pb2.CODEC_DENSE])
+    if packed > limit_bytes:
+        raise FrameRefused(f"packed tensors take {packed} bytes once decoded; at most {limit_bytes} may")
+
+
 def _tensor(spec: tensor_pb2.TensorSpec, part: memoryview) -> Array:
-    if spec.dtype not in _DTYPES or (spec.codec not in _FORMATS and spec.codec != tensor_pb2.CODEC_DENSE):
-        raise FrameRefused(f"tensor {spec.name!r} has unknown dtype {spec.dtype} or codec {spec.codec}")
     dtype, shape = _DTYPES[spec.dtype], tuple(spec.shape)
     byte_length = math.prod(shape) * dtype.itemsize  # Python's integers don't overflow
     if spec.codec == tensor_pb2.CODEC_DENSE:
         if byte_length != len(part):
             raise FrameRefused(f"tensor {spec.name!r} of shape {shape} does not fit its {len(part)} bytes")
         return _shaped(np.frombuffer(part, dtype=dtype), shape, spec.name)
-    if spec.dtype not in _FLOATS or byte_length > MAX_TRANSFER_BYTES:
+    if spec.dtype not in _FLOATS:
         raise FrameRefused(f"tensor {spec.name!r} of {dtype} and shape {shape} can't be packed")
     payload = np.frombuffer(part, dtype=np.uint8)
     flat = unpacked(Packed(_FORMATS[spec.codec], dtype, (byte_length // dtype.itemsize,), payload))
@@ -155,7 +180,7 @@ def _tensor(spec: tensor_pb2.TensorSpec, part: memoryview) -> Array:
 
 
 def raw_bytes(specs: Sequence[tensor_pb2.TensorSpec]) -> int:
-    """What the tensors take once they are decoded. Only for descriptors that ``decode`` took."""
+    """What the tensors take once they are decoded. Only for descriptors that ``check_packed`` took."""
     return sum(
         spec.byte_length
         if spec.codec == tensor_pb2.CODEC_DENSE

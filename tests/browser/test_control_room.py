@@ -1,13 +1,17 @@
 """What people do in the control room, in headless Chromium, on a real cluster."""
 
+import re
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from builders.shell import NOTHING, Shell
 from gradloom import LocalCluster
 from gradloom.client import Client, Job
 from gradloom.jobs import JobState
@@ -101,6 +105,12 @@ def the_learning_rate_is_changed(page: Page) -> None:
     expect(part(page, "changes")).to_contain_text("by ann@lab")
     expect(part(page, "loss-chart")).to_contain_text("learning_rate 0.004")
     expect(part(page, "timeline")).to_contain_text("learning_rate: 0.001 -> 0.004")
+    expect(part(page, "loss-chart")).not_to_contain_text("by ann@lab")
+    part(page, "loss-chart").get_by_text("learning_rate 0.004").hover(force=True)
+    expect(part(page, "loss-chart")).to_contain_text("learning_rate: 0.001 → 0.004, from round")
+    expect(part(page, "loss-chart")).to_contain_text("by ann@lab")
+    part(page, "log").click()
+    expect(part(page, "loss-chart")).to_contain_text("learning_rate 0.004")
 
 
 def it_is_paused_stepped_and_resumed(page: Page) -> None:
@@ -198,6 +208,25 @@ def test_viewers_see_everything_and_touch_nothing(
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{viewers_room}/new", timeout=10)
     assert job.view().state is JobState.RUNNING
+
+
+def test_the_command_waits_for_a_cluster_and_leaves_nothing(page: Page, tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    with shell.start("dashboard", "--cluster", "127.0.0.1:1", "--port", "0") as process:
+        try:
+            assert process.stdout is not None
+            url = re.search(r"http://\S+", process.stdout.readline())
+            assert url
+            page.goto(url[0])
+            expect(part(page, "banner")).to_contain_text("The coordinator does not answer since")
+            expect(part(page, "lanes")).to_contain_text("No worker")
+            page.goto(f"{url[0]}/jobs/none")
+            expect(part(page, "banner")).to_be_visible()
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+    psutil.wait_procs(shell.processes(), timeout=20)
+    assert shell.left_behind() == NOTHING
 
 
 def test_nothing_is_wider_than_a_phone(page: Page, room: str, job: Job) -> None:

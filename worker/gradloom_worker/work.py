@@ -17,7 +17,7 @@ from gradloom.data.preparation import Preparation, Split
 from gradloom.data.profile import profile_shard
 from gradloom.errors import GradloomError
 from gradloom.steps import Step, merge_of
-from gradloom.tensors import Array, Tensors
+from gradloom.tensors import Array, Tensors, rows_taken
 from gradloom_worker.phases import Doing
 from gradloom_worker.shards import RAW, ShardStore
 
@@ -85,8 +85,10 @@ class JobWork:
             run, n_rows = self._load(index, store)
             load_s += clock() - before
             switch(Doing.COMPUTE)
-            rows += n_rows
-            return run(message)
+            partial = run(message)
+            taken = rows_taken(partial) if self.step is Step.TRAIN else None
+            rows += n_rows if taken is None else taken
+            return partial
 
         start = clock()
         partial = fold(shards, leaf, merge_of(self.step, self.algorithm))

@@ -65,7 +65,7 @@ def test_every_state_has_a_colour_and_rows_are_json() -> None:
 
 def test_shares_compare_what_workers_have_computed() -> None:
     job = a_job(workers=(a_share("worker-0", 300), a_share("worker-1", 100, retries=2), a_share("gone", 0)))
-    first, second, gone = lanes.share_rows(job, [a_worker("worker-0"), a_worker("worker-1")])
+    gone, first, second = lanes.share_rows(job, [a_worker("worker-0"), a_worker("worker-1")])
     assert (first["part"], first["bar"], second["part"], second["bar"]) == ("75 %", 100, "25 %", 33)
     assert (second["retries"], gone["state"], gone["tone"]) == (2, "left", "bad")
 
