@@ -47,7 +47,7 @@ dashboards: setup  ## write dashboard/grafana/dashboards from the panels in dash
 	$(BIN)/python dashboard/grafana/generate.py
 
 bench: setup  ## every benchmark, one after the other
-	@for b in gradient round_trip wire scale; do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
+	@for b in gradient round_trip wire scale metrics; do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 clean:  ## remove the virtualenv and everything built
 	rm -rf $(VENV) build dist demo *.egg-info

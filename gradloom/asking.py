@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gradloom.connection import Connection
 from gradloom.errors import InvalidInput
-from gradloom.nearest.answers import Answer, Ask, Question, joined_answers
+from gradloom.nearest.answers import MAX_LISTED, Answer, Ask, Question, joined_answers
 from gradloom.wire.queries import answer_from_proto, question_to_proto
 
 ROWS_AT_ONCE = 1024
@@ -19,6 +19,7 @@ def ask(connection: Connection, job_id: str, question: Question, X: object) -> A
     """The job's answer for the rows X (n, d); each call of at most a tile of rows has the client's ``timeout_s``."""
     rows = _table(X)
     step = ROWS_AT_ONCE_WITHIN if question.ask is Ask.WITHIN else ROWS_AT_ONCE
+    step = max(1, min(step, MAX_LISTED // max(1, question.neighbors)))
     parts = []
     for start in range(0, max(1, len(rows)), step):
         request = question_to_proto(job_id, question, rows[start : start + step])

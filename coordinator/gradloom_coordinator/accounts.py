@@ -4,7 +4,7 @@ No I/O, no clock.
 """
 
 from dataclasses import dataclass
-from heapq import nsmallest
+from math import inf
 
 from gradloom.steps import Step
 from gradloom_coordinator import commands as c
@@ -54,7 +54,7 @@ class Accounts:
             self._measure(job, worker, share, rows, compute_s)
             worker.rows_per_second = self._average(worker.rows_per_second, taking_part / compute_s)
         self._tally(job, worker, event, rows, given, now)
-        self._count(job, worker, event, taking_part, now)
+        self._count(job, worker, event, now)
         if given is not None:
             job.charged_s += (times.busy_s - given.expected_s) / job.share_weight
 
@@ -70,7 +70,6 @@ class Accounts:
         assert job.round is not None
         times, tally = event.times, job.round.tally(worker.id)
         held = job.holds(worker.id, event.task.range)
-        self.state.measures.locality.add("hit" if held else "miss")
         tally.rows += rows
         tally.queue_s += times.queue_s
         tally.load_s += times.load_s
@@ -78,8 +77,10 @@ class Accounts:
         tally.encode_s += times.encode_s
         tally.last_answer_at = now
         if held:
+            self.state.measures.hits += 1
             tally.reload_s += times.load_s
         else:
+            self.state.measures.misses += 1
             job.hold(worker.id, event.task.range)
             if times.load_s and rows:
                 job.load_s_per_row = self._average(job.load_s_per_row, times.load_s / rows)
@@ -91,15 +92,16 @@ class Accounts:
             if rows:
                 job.round.paces.append((now - max(given.at, worker.answered_at)) / rows)
 
-    def _count(self, job: Job, worker: Worker, event: PartialArrived, rows: int, now: float) -> None:
+    def _count(self, job: Job, worker: Worker, event: PartialArrived, now: float) -> None:
         assert job.round is not None
         measures, times = self.state.measures, event.times
-        measures.tasks.add(job.id, "succeeded")
-        measures.rows.add(worker.id, job.id, by=rows)
-        measures.busy.add(worker.id, by=times.busy_s)
+        job.counts.succeeded += 1
         measures.task_seconds.observe(times.busy_s, worker.id)
         measures.queue_wait.observe(times.queue_s)
-        measures.attempts.observe(event.task.attempt)
+        if event.task.attempt == 1:
+            measures.first_tries += 1
+        else:
+            measures.attempts.observe(event.task.attempt)
         if not job.synchrony.exact:
             measures.staleness.observe(job.round.number - event.task.round, job.id)
         lost_at = job.round.chunks[event.task.range].lost_at
@@ -165,20 +167,27 @@ class Accounts:
 
     def _at_the_barrier(self, job: Job, round_: Round, now: float) -> None:
         """Who waited how long for the end of the round, whom all waited for, and how even the work was."""
-        measures, answered = self.state.measures, []
+        measures, last, least_s, alone_s = self.state.measures, "", inf, inf
+        longest_s = all_s = 0.0
         for name, tally in round_.tallies.items():
-            if tally.last_answer_at is not None:
-                wait_s = now - tally.last_answer_at
-                job.share(name).wait_s += wait_s
-                measures.barrier_wait.observe(wait_s, job.id)
-                answered.append((wait_s, name))
-        measures.left_out.add("left_out", by=round_.n_shards - round_.shards_counted)
-        if len(answered) < 2 or not round_.complete:
-            return
-        (_, last), (alone_s, _) = nsmallest(2, answered)
-        measures.last_arrivals.add(last)
-        measures.critical_path.add(last, by=alone_s)
-        busy = [tally.load_s + tally.compute_s + tally.encode_s for tally in round_.tallies.values()]
-        owners = len(job.placement.shards) if job.placement is not None else 0
-        if mean := sum(busy) / max(len(busy), owners):
-            job.counts.imbalance = self._average(job.counts.imbalance, max(busy) / mean)
+            busy_s = tally.load_s + tally.compute_s + tally.encode_s
+            all_s += busy_s
+            longest_s = max(longest_s, busy_s)
+            if tally.last_answer_at is None:
+                continue
+            wait_s = now - tally.last_answer_at
+            job.share(name).wait_s += wait_s
+            measures.barrier_wait.observe(wait_s, job.id)
+            if wait_s < least_s:
+                last, least_s, alone_s = name, wait_s, least_s
+            elif wait_s < alone_s:
+                alone_s = wait_s
+        if not round_.complete:
+            measures.left_out.add("left_out", by=round_.n_shards - round_.shards_counted)
+        elif alone_s < inf:
+            measures.last_arrivals.add(last)
+            measures.critical_path.add(last, by=alone_s)
+            owners = len(job.placement.shards) if job.placement is not None else 0
+            if all_s:
+                uneven = longest_s * max(len(round_.tallies), owners) / all_s
+                job.counts.imbalance = self._average(job.counts.imbalance, uneven)

@@ -307,11 +307,10 @@ class Attendance:
         run = self._runs.get(task.job)
         if run is None or run.training is None or run.training.step is not Step.TRAIN:
             return
-        if given := link.given.get(task.job):
-            given.answered(task)
-        bundle = partial.bundle
+        given, bundle = link.given.get(task.job), partial.bundle
+        heard = given is not None and given.answered(task)
         raw = bundle.byte_length if run.traffic.codec == NONE else raw_bytes(bundle.tensors)
-        run.traffic.arrived(link.worker, task, raw, bundle.byte_length, encode_s, decode_s)
+        run.traffic.arrived(link.worker, task, raw, bundle.byte_length, encode_s, decode_s, heard=heard)
 
     def uploaded(self, task: e.TaskRef, partial: worker_pb2.Partial, seconds: float) -> None:
         """A big partial took so many seconds from the moment it was asked for."""

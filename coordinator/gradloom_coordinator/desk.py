@@ -56,19 +56,19 @@ class Desk:
     def next_tile(self, algorithm: ServesQueries) -> Sequence[Posed]:
         """What the next round asks; empty if nobody waits."""
         chosen: list[Waiting] = []
-        rows = 0
+        rows, most = 0, MAX_WAITING_ROWS
         while self.waiting:
             one = self.waiting[0]
             if not one.answer.done():
                 question, n_rows = one.posed.question, len(one.posed)
+                fewest = min(most, algorithm.tile_rows(question))
                 fits = not chosen or (
-                    algorithm.share_a_round(chosen[0].posed.question, question)
-                    and rows + n_rows <= algorithm.tile_rows(question)
+                    algorithm.share_a_round(chosen[0].posed.question, question) and rows + n_rows <= fewest
                 )
                 if not fits:
                     break
                 chosen.append(one)
-                rows += n_rows
+                rows, most = rows + n_rows, fewest
             self.rows -= len(self.waiting.popleft().posed)
         self.asked = chosen
         return [one.posed for one in chosen]

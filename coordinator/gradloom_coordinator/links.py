@@ -45,11 +45,15 @@ class Given:
         if not self.broadcast_arrived:
             self._waiting.update(tasks)
 
-    def answered(self, task: TaskRef) -> None:
-        """An answer came. One that is said again after a break proves nothing of what was sent since then."""
+    def answered(self, task: TaskRef) -> bool:
+        """An answer came; whether the message of its round is there for sure.
+
+        An answer that is said again after a break proves nothing of what was sent since then.
+        """
         if task in self._waiting:
             self.broadcast_arrived = True
             self._waiting.clear()
+        return self.broadcast_arrived and task.round == self.broadcast_round
 
 
 @dataclass(slots=True)

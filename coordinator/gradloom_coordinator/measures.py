@@ -5,11 +5,12 @@ once, below, with its name, what it says and its labels. No I/O, no clock.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 
 from gradloom.jobs import RetryReason
 from gradloom_coordinator.blame import Cause
-from gradloom_coordinator.meters import Meter, Reading, Spread, Tally
+from gradloom_coordinator.meters import Distribution, Meter, Reading, Spread, Tally
 from gradloom_coordinator.rounds import Refusal
 
 TASK_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -111,10 +112,6 @@ class Measures:
         self.worker_events = self._tally(
             "worker_events", "What happened to workers: joined, lost, ...", "event", "reason"
         )
-        self.busy = self._tally(
-            "worker_busy_seconds", "Time a worker spent on tasks that it answered.", "worker"
-        )
-        self.rows = self._tally("worker_rows", "Rows computed on, again in each round.", "worker", "job_id")
 
     def _of_tasks(self) -> None:
         self.tasks = self._tally("tasks", "Tasks that came to an end, by how.", "job_id", "outcome")
@@ -139,9 +136,8 @@ class Measures:
         self.round_trip = self._spread(
             "grpc_rtt_seconds", "A task's way to its worker and its answer's way back.", MOMENT_S, "worker"
         )
-        self.locality = self._tally(
-            "locality_hits", "Tasks whose shards their worker had (hit) or had to load (miss).", "result"
-        )
+        self.hits = self.misses = 0
+        """Tasks whose shards their worker had in its cache, or had not."""
         self.rebalanced = self._tally(
             "rebalanced_shards", "Shards that changed their owner, by why.", "job_id", "reason"
         )
@@ -160,6 +156,8 @@ class Measures:
         self.backoff = self._spread(
             "retry_backoff_seconds", "How long shards were held back after a failure.", TROUBLE_S
         )
+        self.first_tries = 0
+        """Answers that counted at the first try: most of them, so that these are not in ``attempts``."""
         self.quarantined = self._tally(
             "tasks_quarantined", "Tasks that were given up, and their jobs with them.", "reason"
         )
@@ -246,8 +244,6 @@ class Measures:
         for event in Came:
             for reason in LOST_BY if event is Came.LOST else ("",):
                 self.worker_events.begin(event, reason)
-        for result in ("hit", "miss"):
-            self.locality.begin(result)
         for reason in RetryReason:
             self.quarantined.begin(reason)
         for label in REFUSED.values():
@@ -268,7 +264,7 @@ class Measures:
 
     def begin_worker(self, worker: str) -> None:
         """A worker's own series begin at 0."""
-        for family in (self.busy, self.last_arrivals, self.critical_path, self.task_seconds, self.round_trip):
+        for family in (self.last_arrivals, self.critical_path, self.task_seconds, self.round_trip):
             family.begin(worker)
         for cause in Cause:
             self.stragglers.begin(worker, cause)
@@ -285,7 +281,6 @@ class Measures:
         for why in ("speed", "policy", "worker_came", "worker_went"):
             self.rebalanced.begin(job, why)
         for worker in workers:
-            self.rows.begin(worker, job)
             for reason in TRIED_AGAIN:
                 self.retries.begin(job, worker, reason)
 
@@ -311,7 +306,23 @@ class Measures:
 
     def readings(self) -> list[Reading]:
         """A copy of every family."""
-        return [family.reading() for family in self._families]
+        return [*self._hot(), *(family.reading() for family in self._families if family is not self.attempts)]
+
+    def _hot(self) -> Iterable[Reading]:
+        """What is counted in fewer steps, because it is counted with every task."""
+        busy = Tally("worker_busy_seconds", "Time a worker spent on tasks that it answered.", "worker")
+        for (worker,), seconds in self.task_seconds.sums().items():
+            busy.set(seconds, worker)
+        locality = Tally(
+            "locality_hits", "Tasks whose shards their worker had (hit) or had to load (miss).", "result"
+        )
+        locality.set(self.hits, "hit")
+        locality.set(self.misses, "miss")
+        attempts = self.attempts.reading()
+        later = attempts.distributions[()]
+        counts = (later.counts[0] + self.first_tries, *later.counts[1:])
+        all_of_them = Distribution(later.bounds, counts, later.total + self.first_tries)
+        return busy.reading(), locality.reading(), replace(attempts, distributions={(): all_of_them})
 
     def forget(self, label: str, gone: Collection[str]) -> None:
         """Remove the series of workers or jobs that are gone."""

@@ -4,6 +4,7 @@ No I/O, no clock, nothing of Prometheus: ``metrics.py`` writes them down for it.
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -56,11 +57,11 @@ class Tally(Meter):
 
     def __init__(self, name: str, help_: str, *labels: str) -> None:
         super().__init__(name, help_, *labels)
-        self._values: dict[Labels, float] = {}
+        self._values: defaultdict[Labels, float] = defaultdict(float)
 
     def add(self, *labels: str, by: float = 1.0) -> None:
         """Count; a series that is new begins at 0."""
-        self._values[labels] = self._values.get(labels, 0.0) + by
+        self._values[labels] += by
 
     def set(self, value: float, *labels: str) -> None:
         """Be at a value."""
@@ -83,7 +84,8 @@ class Tally(Meter):
 
     def forget(self, label: str, gone: Collection[str]) -> None:
         """Remove the series in which ``label`` is one of ``gone``."""
-        self._values = {key: self._values[key] for key in self._without(self._values, label, gone)}
+        left = {key: self._values[key] for key in self._without(self._values, label, gone)}
+        self._values = defaultdict(float, left)
 
     def reading(self, kind: Kind = "counter") -> Reading:
         """A copy of how it stands."""
@@ -108,6 +110,10 @@ class Spread(Meter):
             series = self._begun(labels)
         series[bisect_left(self._bounds, value)] += 1
         series[-1] += value
+
+    def sums(self) -> dict[Labels, float]:
+        """Of what was observed, by series."""
+        return {labels: series[-1] for labels, series in self._series.items()}
 
     def begin(self, *labels: str) -> None:
         """Let a series be there, empty if it is new."""

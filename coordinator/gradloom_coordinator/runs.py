@@ -332,6 +332,7 @@ class JobRun:
 
     def release(self) -> None:
         """Forget the arrays; the record stays."""
+        self.traffic.release()
         self.training = None
         self.broadcast = None
         self.collector = None

@@ -21,7 +21,7 @@ from itertools import accumulate
 from types import MappingProxyType
 
 from gradloom.canonical import Range
-from gradloom.jobs import JobState, RetryReason, WorkerState
+from gradloom.jobs import JobState, RetryReason
 from gradloom.synchrony import SynchronyKind
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.algorithms.serving import Posed, check_rows, serving_part
-from gradloom.errors import Conflict, NotInTime
+from gradloom.errors import Conflict, InvalidInput, NotInTime, Overloaded
 from gradloom.jobs import JobState
-from gradloom.models import Model, load_model
+from gradloom.models import Model, Neighbors, load_model
 from gradloom.nearest.answers import Answer, Question, joined_answers
 from gradloom.queries import answer_of
 from gradloom.steps import Step
 from gradloom.tensors import byte_length
 from gradloom_coordinator import events as e
-from gradloom_coordinator.desk import Desk, Waiting
+from gradloom_coordinator.desk import MAX_WAITING_ROWS, Desk, Waiting
 from gradloom_coordinator.runs import JobRun
 
 Rows = NDArray[np.float64]
@@ -36,6 +36,10 @@ MODELS_AT_HAND = 16
 MODEL_BYTES_AT_HAND = 512 * 1024 * 1024
 MODEL_THREADS = 2
 """Answer from models: beside the event loop, and never more of the machine than that."""
+MODEL_QUERY_BYTES = 256 * 1024 * 1024
+"""Of the rows that wait for answers from models; those that a thread is busy with while nobody waits come on top."""
+MAX_QUERY_ROWS = MAX_WAITING_ROWS
+"""Of one query; a larger table is asked about in parts, as ``Job.query`` does."""
 
 
 class Serving:
@@ -56,6 +60,8 @@ class Serving:
 
         Raises InvalidInput, Conflict if the job has none (yet), Overloaded, and NotInTime after ``limit_s``.
         """
+        if len(X) > MAX_QUERY_ROWS:
+            raise InvalidInput("X", f"has {len(X)} rows; one query may have {MAX_QUERY_ROWS}: ask in parts")
         try:
             return await asyncio.wait_for(self._answer(run, question, X), limit_s)
         except TimeoutError:
@@ -78,8 +84,7 @@ class Serving:
             raise Conflict(
                 f"job {run.job_id} is {run.state} ({run.reason}): it can be asked once it has completed"
             )
-        model = await self._shelf.model(run.job_id, run.model_path)
-        return await self._shelf.in_thread(partial(answer_of, model, question, X))
+        return await self._shelf.answer(run.job_id, run.model_path, question, X)
 
     async def _ask_workers(self, run: JobRun, question: Question, X: Rows) -> Answer:
         training = run.training
@@ -87,7 +92,7 @@ class Serving:
         assert training.schema is not None
         algorithm, desk = serving_part(training.algorithm), self._desks[run.job_id]
         check_rows(X, training.schema.features)
-        algorithm.check_question(training.schema, question)
+        algorithm.check_question(training.schema, question, len(X))
         step = algorithm.tile_rows(question)
         loop = asyncio.get_running_loop()
         parts = [
@@ -157,6 +162,23 @@ class ModelShelf:
     def __init__(self) -> None:
         self._models: OrderedDict[e.JobId, asyncio.Future[Model]] = OrderedDict()
         self._threads = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="answers")
+        self._waiting_bytes = 0
+
+    async def answer(self, job: e.JobId, path: Path, question: Question, X: Rows) -> Answer:
+        """What a job's model says. Raises InvalidInput, Overloaded, NotFound, ModelFileError."""
+        if self._waiting_bytes and self._waiting_bytes + X.nbytes > MODEL_QUERY_BYTES:
+            raise Overloaded(
+                f"{self._waiting_bytes} bytes of rows wait for answers from models already; at most"
+                f" {MODEL_QUERY_BYTES} may: try again"
+            )
+        self._waiting_bytes += X.nbytes
+        try:
+            model = await self.model(job, path)
+            if isinstance(model, Neighbors):
+                model.check_size(question, len(X))
+            return await self.in_thread(partial(answer_of, model, question, X))
+        finally:
+            self._waiting_bytes -= X.nbytes
 
     async def model(self, job: e.JobId, path: Path) -> Model:
         """A job's model, read from its file once. Raises NotFound, ModelFileError."""
@@ -172,9 +194,7 @@ class ModelShelf:
 
     def _loaded(self, job: e.JobId, loading: "asyncio.Future[Model]") -> None:
         """A model that can't be read is tried again by whoever asks next, whether or not somebody still waits."""
-        if not _failed(loading):
-            return
-        if self._models.get(job) is loading:
+        if _failed(loading) and self._models.get(job) is loading:
             del self._models[job]
 
     def _make_room(self) -> None:
@@ -182,7 +202,7 @@ class ModelShelf:
         sizes = {
             job: byte_length(one.result().arrays)
             for job, one in self._models.items()
-            if one.done() and not _failed(one)
+            if one.done() and not _failed(one)  # nobody may have waited for it to the end
         }
         while len(sizes) > 1 and (len(sizes) > MODELS_AT_HAND or sum(sizes.values()) > MODEL_BYTES_AT_HAND):
             oldest = next(iter(sizes))
@@ -195,3 +215,7 @@ class ModelShelf:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run something beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _failed(loading: "asyncio.Future[Model]") -> bool:
+    return loading.done() and (loading.cancelled() or loading.exception() is not None)

@@ -56,6 +56,8 @@ def standing(look: Look) -> list[Reading]:
     for run in runs:
         shares = state.jobs[run.job_id].shares if run.job_id in state.jobs else {}
         measures.begin_job(run.job_id, (name for name in shares if name in state.workers))
+        if run.job_id in state.jobs:
+            measures.tasks.set(state.jobs[run.job_id].counts.succeeded, run.job_id, "succeeded")
     return [*_workers(look), *_jobs(look, runs), *_scheduling(look, runs), *_training(look, runs)]
 
 
@@ -172,9 +174,13 @@ def _scheduling(look: Look, runs: Iterable[JobRun]) -> Iterable[Reading]:
     copies = Tally("speculative_tasks", "Copies of late tasks.", "job_id", "result")
     saved = Tally("speculative_saved_seconds", "What copies have saved, at least.", "job_id")
     wasted = Tally("speculative_wasted_seconds", "What was computed twice, or copied in vain.", "job_id")
+    rows = Tally("worker_rows", "Rows computed on, again in each round.", "worker", "job_id")
     blocked.set(sum(_blocked(look.state, job) for job in look.state.active.values()))
     for job in (look.state.jobs[run.job_id] for run in runs if run.job_id in look.state.jobs):
         _task_states(job, tasks)
+        for worker, part in job.shares.items():
+            if worker in look.state.workers or worker in look.state.departed:
+                rows.set(part.rows, worker, job.id)
         imbalance.set(job.counts.imbalance, job.id)
         budget.set(_tries_left(look, job), job.id)
         steals.set(job.counts.helped, job.id, "helped")
@@ -184,7 +190,7 @@ def _scheduling(look: Look, runs: Iterable[JobRun]) -> Iterable[Reading]:
         saved.set(job.copies.saved_s, job.id)
         wasted.set(job.copies.wasted_s + job.copies.cancelled_s, job.id)
     yield from _gauges(tasks, imbalance, budget, blocked)
-    yield from (family.reading() for family in (steals, copies, saved, wasted))
+    yield from (family.reading() for family in (steals, copies, saved, wasted, rows))
 
 
 def _task_states(job: Job, tasks: Tally) -> None:

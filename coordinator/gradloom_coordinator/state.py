@@ -159,6 +159,8 @@ class Share:
 class Counts:
     """What the scheduler has done for one job, for people."""
 
+    succeeded: int = 0
+    """Tasks whose answers counted."""
     helped: int = 0
     """Chunks taken over before their owner had been given them."""
     stolen: int = 0

@@ -69,10 +69,8 @@ class Traffic:
     ) -> None:
         """The same beforehand, where it may take long; worth nothing if the downlink changes meanwhile."""
         text = canonical_text(spec.downlink, "downlink")
-        if self._released:
-            return
         self._ahead = (iteration, text, self._outgoing(spec, algorithm, message, iteration, round_number))
-        if self._released:  # meanwhile: this may run in a thread
+        if self._released:  # perhaps meanwhile: this may run in a thread
             self._drop()
 
     def _outgoing(
@@ -108,10 +106,13 @@ class Traffic:
         wire_bytes: int,
         encode_s: float,
         decode_s: float,
+        *,
+        heard: bool = True,
     ) -> None:
-        """A partial is here."""
+        """A partial is here; ``heard``: so its worker has got the message of its round."""
         self.ledger.arrived(self.codec, raw_bytes, wire_bytes, encode_s, decode_s)
-        self.verdicts.answered(worker, task)
+        if heard:
+            self.verdicts.answered(worker, task)
         if self._picks:
             self._picker.arrived(raw_bytes)
 

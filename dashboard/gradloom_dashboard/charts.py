@@ -94,7 +94,14 @@ def _frame(lines: list[Options], scale: str) -> Options:
         "animation": False,
         "grid": {"left": 8, "right": 20, "top": 28, "bottom": 4, "containLabel": True},
         "tooltip": {"trigger": "axis", "confine": True},
-        "xAxis": {**axis, "type": "value", "min": "dataMin", "max": "dataMax", "splitLine": {"show": False}},
+        "xAxis": {
+            **axis,
+            "type": "value",
+            "minInterval": 1,
+            "min": "dataMin",
+            "max": "dataMax",
+            "splitLine": {"show": False},
+        },
         "yAxis": {**axis, "type": scale, "scale": True, "splitLine": {"lineStyle": {"color": GRID}}},
         "series": lines,
     }

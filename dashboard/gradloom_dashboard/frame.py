@@ -110,9 +110,16 @@ async def confirmed(question: str, deed: str, *, ask_reason: bool = False) -> st
             ui.button("Leave it", on_click=lambda: dialog.submit(None)).props("flat no-caps")
             yes = ui.button(deed, on_click=lambda: dialog.submit(reason.value or ""))
             yes.props("unelevated no-caps data-testid=yes")
-    answer = await dialog
-    dialog.delete()
+    answer = await closed(dialog)
     return None if answer is None else str(answer)
+
+
+async def closed(dialog: ui.dialog) -> object:
+    """Show a dialog until it is closed, and remove it; what it was closed with."""
+    answer: object = await dialog
+    if not dialog.is_deleted:  # or the page has been closed, and everything with it
+        dialog.delete()
+    return answer
 
 
 def watching(room: Room, refresh: Callable[[Moment], None]) -> None:

@@ -96,6 +96,7 @@ class JobPage:
             with head:
                 self._logarithmic = ui.switch("log", value=False, on_change=self._draw)
                 self._logarithmic.classes("gl-push").props("dense data-testid=log")
+            self._no_loss = ui.label("No round is done yet.").classes("gl-dim")
             self._loss_chart = ui.echart(
                 charts.loss_chart((), (), logarithmic=False), renderer="svg"
             ).classes("gl-chart")
@@ -146,7 +147,8 @@ class JobPage:
             more = ", ".join(f"{other} {value:.4g}" for other, value in others)
             self._score[1].set_text(f"{name}; {more}" if more else name)
         else:
-            self._score[1].set_text("at the end, of rows held out")
+            ended = view.state.settled
+            self._score[1].set_text("no rows were held out" if ended else "at the end, of rows held out")
         self._retries[0].set_text(str(view.retries))
         self._retries[1].set_text("shards computed again")
         for label, words in zip(self._traffic, lanes.traffic_words(view.compression), strict=True):
@@ -171,6 +173,10 @@ class JobPage:
         if wanted == self._drawn:
             return
         self._drawn = wanted
+        drawn = any(point.loss is not None for point in points)
+        self._no_loss.set_text("These rounds have no loss." if points else "No round is done yet.")
+        self._no_loss.set_visibility(not drawn)
+        self._loss_chart.set_visibility(drawn)
         _redraw(self._loss_chart, charts.loss_chart(points, steering, logarithmic=logarithmic))
         _redraw(self._time_chart, charts.time_chart(points))
 
@@ -202,8 +208,7 @@ class JobPage:
             for sentence in sentences:
                 ui.label(sentence).classes("gl-wrap")
             ui.button("Close", on_click=dialog.close).props("flat no-caps").classes("gl-push")
-        await dialog
-        dialog.delete()
+        await frame.closed(dialog)
 
 
 def facts(view: JobView) -> Sequence[tuple[str, str]]:

@@ -33,7 +33,6 @@ TONES: Mapping[str, str] = {
     JobState.CANCELLED: "quiet",
     "retry": "warn",
     "note": "quiet",
-    "state": "done",
 }
 """What colour a state has: good, quiet, warn, bad or done."""
 
@@ -169,7 +168,8 @@ def change_words(record: SteeringRecord) -> str:
     by = f"from round {record.at_round}, by {record.who or 'somebody'} at {clock(record.at)}"
     match name:
         case "paused":
-            return f"paused ({record.new}), {by}" if record.new else f"resumed, {by}"
+            reason = record.new.removeprefix("paused ")  # it was recorded as a sentence
+            return f"paused {reason}, {by}" if reason else f"resumed, {by}"
         case "rollback":
             return f"set back to the checkpoint of round {record.new}, by {record.who} at {clock(record.at)}"
         case _:

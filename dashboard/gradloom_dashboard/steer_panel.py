@@ -29,12 +29,9 @@ class SteerPanel:
         with frame.card("Steer", "steer", soon=True):
             self._refusal = ui.label().classes("gl-refusal").props("data-testid=refusal role=alert")
             self._buttons()
-            with ui.element("div").classes("gl-fields-narrow") as self._main:
-                pass
-            with (
-                ui.expansion("How it is run").classes("w-full").props("dense data-testid=more") as self._more
-            ):
-                pass
+            self._main = ui.element("div").classes("gl-fields-narrow")
+            with ui.expansion("More").classes("w-full").props("dense data-testid=more"):
+                self._more = ui.element("div").classes("gl-fields-narrow")
             self._apply = ui.button("Apply", on_click=self._change)
             self._apply.props("unelevated no-caps data-testid=apply").classes("w-full")
             self._note()
@@ -195,8 +192,7 @@ class SteerPanel:
             with ui.element("div").classes("gl-row gl-push"):
                 ui.button("Leave it", on_click=dialog.close).props("flat no-caps")
                 ui.button("Roll back", on_click=go).props("unelevated no-caps data-testid=rollback-yes")
-        await dialog
-        dialog.delete()
+        await frame.closed(dialog)
 
     def _job(self, client: Client) -> Job:
         return client.job(self._job_id)

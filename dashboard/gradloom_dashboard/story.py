@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from gradloom.cli.progress import sentence_of
-from gradloom.jobs import JobEvent, JobHappening, Note, RoundCompleted, StateChanged, TaskRetried
+from gradloom.jobs import JobEvent, JobHappening, RoundCompleted, StateChanged, TaskRetried
 from gradloom_dashboard.series import Point, Series
 
 MAX_ENTRIES = 300
@@ -19,7 +19,7 @@ class Entry:
     at: float
     """Seconds since the epoch."""
     kind: str
-    """``state``, ``retry`` or ``note``."""
+    """``retry``, ``note``, or the state that the job is in now."""
     words: str
 
 
@@ -73,7 +73,7 @@ def _kind(what: JobHappening) -> str:
     match what:
         case TaskRetried():
             return "retry"
-        case Note():
-            return "note"
+        case StateChanged(state, _):
+            return str(state)
         case _:
-            return "state"
+            return "note"

@@ -64,6 +64,8 @@ class Needs:
     """Whether a feature may have cells without a value: they are NaN in X, and count as the mean in the center."""
     nonnegative: bool = False
     """Whether a feature with a cell below 0 is refused."""
+    balance_rows: bool = False
+    """Whether ``balanced`` class weights count rows; else they add up their weights."""
 
 
 @dataclass(frozen=True, slots=True)

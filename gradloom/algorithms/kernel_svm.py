@@ -96,6 +96,7 @@ class KernelSvm:
             dtype=s.dtype,
             standardize=s.standardize,
             class_weight=s.class_weight,
+            balance_rows=True,
             heavy_update=True,
         )
 
@@ -205,6 +206,8 @@ class KernelSvm:
         """The machine on raw columns."""
         schema, machines = state.schema, self._machines(state)
         preparation = schema.preparation
+        moved = self.settings.kernel == "linear"
+        space = self._space(state.gamma, state.center)
         return KernelMachine(
             algorithm=self.name,
             version=self.version,
@@ -215,7 +218,7 @@ class KernelSvm:
             coefficients=machines.coefficients,
             support_counts=machines.counts,
             support_positions=self._support_positions(state),
-            intercept=machines.intercept,
+            intercept=space.at_origin(machines, schema.n_classes) if moved else machines.intercept,
             gamma=np.asarray(state.gamma),
             center=np.asarray(preparation.center, dtype=np.float64),
             scale=np.asarray(preparation.scale, dtype=np.float64),
@@ -279,8 +282,8 @@ class KernelSvm:
             raise JobFailed(
                 "the variance of the data is not a finite number; its values are too large: try standardize=true"
             )
-        phase = "landmarks" if s.method == "nystroem" else "local"
-        return replace(state, phase=phase, center=np.asarray(total["mean"]), gamma=float(gamma))
+        state = replace(state, phase="local", center=np.asarray(total["mean"]), gamma=float(gamma))
+        return self._to_landmarks(state) if s.method == "nystroem" else state
 
     def _united(self, state: KernelSvmState, total: Tensors) -> KernelSvmState:
         """The union of the shards' support vectors, solved; or landmarks, where it is too large."""
@@ -292,7 +295,7 @@ class KernelSvm:
         if len(union) > limit:
             s, space = self.settings, self._space(state.gamma, state.center)
             tolerance = max(LOCAL_TOLERANCE, s.tolerance)
-            union = filtered(space, union, limit, tolerance, s.max_steps)
+            union = filtered(space, union, limit, tolerance, min(s.max_steps, shards.STEPS_PER_ROW * limit))
         return self._solved(state, union, None)
 
     def _extended(self, state: KernelSvmState, total: Tensors) -> KernelSvmState:
@@ -331,10 +334,13 @@ class KernelSvm:
             return
         i, j, solution = found.unfinished
         names = [label_text(label) for label in schema.classes or ()]
+        out_of_steps = solution.steps >= self.settings.max_steps
+        why = "max_steps is reached" if out_of_steps else "rounding allows no better solution"
+        cure = "a smaller C or gamma, dtype=float64 or a larger tolerance"
         raise JobFailed(
             f"classes {names[i]} and {names[j]}: after {solution.steps} steps the optimality conditions still fail"
-            f" by {solution.gap:.3g}, where {0.5 * self.settings.tolerance:g} is allowed; standardised columns,"
-            " a smaller C or gamma, dtype=float64 or a larger tolerance help"
+            f" by {solution.gap:.3g}, where {0.5 * self.settings.tolerance:g} is allowed, and {why};"
+            f" try {cure if self.settings.standardize else 'standardised columns (standardize=true), ' + cure}"
         )
 
     def _beyond(self, state: KernelSvmState, rows: int) -> KernelSvmState:
@@ -345,7 +351,13 @@ class KernelSvm:
                 f"{rows} support vectors are more than max_support_vectors = {limit}: raise it (their kernel "
                 "matrix must fit the coordinator's memory), lower C, or take method=nystroem"
             )
-        return replace(state, phase="landmarks", held=None, worst=None)
+        return self._to_landmarks(replace(state, held=None, worst=None))
+
+    def _to_landmarks(self, state: KernelSvmState) -> KernelSvmState:
+        """Rows of a linear kernel stay where they are: the coefficients of landmarks do not sum to 0."""
+        linear = self.settings.kernel == "linear"
+        center = np.zeros_like(state.center) if linear else state.center
+        return replace(state, phase="landmarks", center=center)
 
     def _on_landmarks(self, state: KernelSvmState, total: Tensors) -> KernelSvmState:
         X, positions = nystroem.chosen(total, self.settings.landmarks)

@@ -40,14 +40,24 @@ def refuse_not_finite(values: NDArray[Any], what: str) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Space:
-    """A kernel, and the point that becomes the origin before it: distances keep their digits, and do not change."""
+    """A kernel, and the point that becomes the origin before it, where that changes no machine but keeps digits.
+
+    Distances stay as they are; linear machines change their intercept alone, since dual coefficients sum to 0.
+    """
 
     kernel: Kernel
     center: Floats  # (d,)
 
+    def at_origin(self, machines: Expansion, n_classes: int) -> Floats:
+        """The decisions (P,) of the row that is 0 before it is moved: the intercepts of linear machines on raw rows."""
+        origin = np.zeros((1, machines.rows.shape[1]), dtype=machines.rows.dtype)
+        support, row = self.rows(machines.rows).astype(np.float64), self.rows(origin).astype(np.float64)
+        decisions: Floats = machines.with_rows(support).decisions(self.kernel, row, n_classes)[0]
+        return decisions
+
     def rows(self, X: Matrix) -> Matrix:
         """X (n, d) as the kernel wants it; a new array, or X itself."""
-        if self.kernel.name != "rbf":
+        if self.kernel.name not in ("rbf", "linear"):
             return np.ascontiguousarray(X)
         return np.ascontiguousarray(X - self.center.astype(X.dtype))
 

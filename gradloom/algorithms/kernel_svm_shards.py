@@ -31,6 +31,8 @@ from gradloom.tensors import Tensors, sum_tensors
 
 ROWS_AT_ONCE = 8192
 """Rows that are copied at once, to be centred or turned to float64."""
+STEPS_PER_ROW = 50
+"""Of a local problem, at most: its solution only proposes rows, and need not be one."""
 LONELY_ROWS = 64
 """Rows that a local problem of one class sends: they are no support vectors, but others have to meet that class."""
 
@@ -81,11 +83,9 @@ def _merged_statistics(left: Tensors, right: Tensors) -> Tensors:
     if not (n and m):
         return right if m else left
     apart, share = right["mean"] - left["mean"], m / (n + m)
-    return {
-        "count": np.asarray(n + m),
-        "mean": left["mean"] + apart * share,
-        "squares": left["squares"] + right["squares"] + apart * apart * (n * share),
-    }
+    with np.errstate(over="ignore", invalid="ignore"):  # the coordinator refuses what comes of it
+        squares = left["squares"] + right["squares"] + apart * apart * (n * share)
+    return {"count": np.asarray(n + m), "mean": left["mean"] + apart * share, "squares": squares}
 
 
 def local_support(space: Space, rows: Rows, shard: int, problem: LocalProblem) -> Tensors:
@@ -166,7 +166,8 @@ def _support_of(space: Space, rows: Candidates, shard: int, block: int, problem:
         order = shuffled_rows(problem.seed, shard, block, len(rows))
         return rows.take(np.sort(order[:LONELY_ROWS]))
     fresh = unsolved(rows, problem.n_classes)
-    solved = solve_pairs(space, fresh, problem.tolerance, problem.max_steps).candidates
+    most = min(problem.max_steps, STEPS_PER_ROW * len(rows))
+    solved = solve_pairs(space, fresh, problem.tolerance, most).candidates
     return solved.take(solved.support)
 
 

@@ -44,7 +44,7 @@ from gradloom.algorithms.kmeans_seeding import (
 from gradloom.algorithms.kmeans_settings import KMeansSettings
 from gradloom.algorithms.nearest_centers import exact_costs, spread
 from gradloom.data.shard import Rows, Shard
-from gradloom.errors import InvalidInput
+from gradloom.errors import InvalidInput, JobFailed
 from gradloom.models import Clusters, Model
 from gradloom.saved import Saved, restore_value, save_value
 from gradloom.schema import Schema
@@ -76,7 +76,7 @@ class Phase(IntEnum):
 REASONS = {
     SAME_LABELS: "converged: no row changed its cluster",
     SMALL_SHIFT: "converged: the centers moved by no more than the tolerance",
-    LAST_ROUND: "max_rounds = {rounds} reached",
+    LAST_ROUND: "{limit} reached",
     OUT_OF_PATIENCE: "converged: no better smoothed cost in {patience} batches",
 }
 
@@ -157,6 +157,10 @@ class KMeans:
 
     def map(self, shard: Shard, message: Tensors) -> Tensors:
         """Sums over the train rows, float64, and the rows that were drawn; see the functions of each phase."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the coordinator refuses what comes of it
+            return self._partial(shard, message)
+
+    def _partial(self, shard: Shard, message: Tensors) -> Tensors:
         rows, s = shard.train, self.settings
         phase, round_, seed = (int(message[name]) for name in ("phase", "round", "seed"))
         match phase:
@@ -184,7 +188,8 @@ class KMeans:
     merge = staticmethod(merge_draws)
 
     def update(self, state: KMeansState, total: Tensors) -> KMeansState:
-        """What the phase of this round leads to."""
+        """What the phase of this round leads to. Raises JobFailed for sums that are not finite."""
+        self._refuse_not_finite(total)
         if state.round == 0:
             plain, weighted = total["spread"].tolist()
             state = replace(state, spread=plain, weighted_spread=weighted)
@@ -227,7 +232,10 @@ class KMeans:
         if state.phase != Phase.DONE or state.runs is None:
             return None
         reason = REASONS[int(state.runs.stopped[self._best(state.runs)])]
-        return reason.format(rounds=self.settings.max_rounds, patience=self.settings.patience)
+        s = self.settings
+        by_epochs = self._last(state) < s.max_rounds
+        limit = f"max_epochs = {s.max_epochs}" if by_epochs else f"max_rounds = {s.max_rounds}"
+        return reason.format(limit=limit, patience=s.patience)
 
     def finish(self, state: KMeansState) -> Model:
         """The clusters of the best run, on raw columns; one around the mean of all rows while there are none."""
@@ -263,7 +271,7 @@ class KMeans:
         cost = None if runs is None else float(runs.cost[self._best(runs)])
         return Progress(
             iteration=state.round,
-            max_iterations=before + s.max_rounds + state.fills + (state.phase == Phase.FAR) + 1,
+            max_iterations=before + self._last(state) + state.fills + (state.phase == Phase.FAR) + 1,
             loss=cost if cost is not None and np.isfinite(cost) else None,
         )
 
@@ -297,6 +305,19 @@ class KMeans:
     @staticmethod
     def _best(runs: Runs) -> int:
         return int(runs.cost.argmin())
+
+    def _refuse_not_finite(self, total: Tensors) -> None:
+        sums = (values for name, values in total.items() if not name.startswith("drawn_"))
+        if all(np.isfinite(values).all() for values in sums):
+            return
+        wider = " dtype=float64," if self.settings.dtype == "float32" else ""
+        raise JobFailed(
+            "a sum over the rows is not a finite number: the squares of the values of the data are too large for "
+            f"{self.settings.dtype}; try{wider} columns of a smaller unit, or standardised ones"
+        )
+
+    def _last(self, state: KMeansState) -> int:
+        return self.settings.last_round(state.schema.train_rows)
 
     def _max_shift(self, state: KMeansState) -> float:
         cells = state.schema.train_rows * state.schema.n_features
@@ -380,7 +401,8 @@ class KMeans:
         drawn = Draws.from_tensors(total) if int(total["drawn_keep"]) else None
         rows, weight = total["batch"].tolist()
         batch = BatchSums(total["weight"], total["sums"], total["cost"], rows, weight, drawn)
-        runs = batch_step(state.runs, batch, self.settings, state.schema.train_weight, self._max_shift(state))
+        train_weight, shift = state.schema.train_weight, self._max_shift(state)
+        runs = batch_step(state.runs, batch, self.settings, train_weight, shift, self._last(state))
         return replace(state, runs=runs, phase=Phase.BATCH if len(runs.going) else Phase.LAST)
 
 

@@ -165,12 +165,14 @@ class BatchSums:
 
 
 def batch_step(
-    runs: Runs, batch: BatchSums, settings: KMeansSettings, train_weight: float, max_shift: float
+    runs: Runs, batch: BatchSums, settings: KMeansSettings, train_weight: float, max_shift: float, last: int
 ) -> Runs:
-    """Every run that is going takes in a batch; ``train_weight`` is of all train rows."""
+    """Every run that is going takes in a batch; ``train_weight`` is of all train rows, ``last`` the last batch."""
     share = min(1.0, 2.0 * batch.total_weight / train_weight)
     if batch.total_weight == 0:
-        return replace(runs, iterations=_put_added(runs.iterations, runs.going))
+        iterations = _put_added(runs.iterations, runs.going)
+        over = (runs.stopped == GOING) & (iterations >= last)
+        return replace(runs, iterations=iterations, stopped=np.where(over, LAST_ROUND, runs.stopped))
     after = replace(
         runs,
         centers=runs.centers.copy(),
@@ -192,7 +194,8 @@ def batch_step(
             after.smooth_cost[run] = cost if smooth == inf else smooth * (1 - share) + cost * share
         after.cost[run] = cost * train_weight
         shift = float(np.square(after.centers[run] - runs.centers[run]).sum())
-        after.stopped[run] = _batch_end(after, int(run), settings, max_shift > 0.0 and shift <= max_shift)
+        end = _batch_end(after, int(run), settings, max_shift > 0.0 and shift <= max_shift)
+        after.stopped[run] = LAST_ROUND if end == GOING and after.iterations[run] >= last else end
     return after
 
 
@@ -233,4 +236,4 @@ def _batch_end(after: Runs, run: int, settings: KMeansSettings, small_shift: boo
         return SMALL_SHIFT
     if settings.patience and after.worse[run] >= settings.patience:
         return OUT_OF_PATIENCE
-    return LAST_ROUND if after.iterations[run] >= settings.max_rounds else GOING
+    return GOING

@@ -24,7 +24,7 @@ from gradloom.nearest.answers import MAX_WITHIN, Answer, Ask, Question, Voting
 from gradloom.nearest.distances import Floats
 from gradloom.nearest.lists import join_nearest, join_within, nearest_of, within_of
 from gradloom.nearest.rough import center_sum
-from gradloom.nearest.searching import TILE_ROWS, TILE_ROWS_WITHIN, Search, as_queries
+from gradloom.nearest.searching import TILE_ROWS_WITHIN, Search, as_queries, tile_rows
 from gradloom.nearest.voting import Weights
 from gradloom.saved import Saved, restore_value, save_value
 from gradloom.schema import Schema
@@ -262,15 +262,19 @@ class KNearest:
 
     def tile_rows(self, question: Question) -> int:
         """Rows of queries that one round takes on."""
-        return TILE_ROWS_WITHIN if question.ask is Ask.WITHIN else TILE_ROWS
+        if question.ask is Ask.WITHIN:
+            return TILE_ROWS_WITHIN
+        asked = question.neighbors if question.ask is Ask.NEIGHBORS else 0
+        return tile_rows(asked or self.settings.n_neighbors)
 
     def share_a_round(self, one: Question, other: Question) -> bool:
         """Whatever needs the nearest rows; or whatever needs those within radii."""
         return (one.ask is Ask.WITHIN) == (other.ask is Ask.WITHIN)
 
-    def check_question(self, schema: Schema, question: Question) -> None:
-        """Refuse what can't be answered. Raises InvalidInput."""
-        checked_question(question, self._voting(schema), self.settings.model_dump(), schema.train_rows)
+    def check_question(self, schema: Schema, question: Question, n_queries: int) -> None:
+        """Refuse what can't be answered, or not about so many rows at once. Raises InvalidInput."""
+        settings = self.settings.model_dump()
+        checked_question(question, self._voting(schema), settings, schema.train_rows, n_queries)
 
     def ask(self, state: KnnState, posed: Sequence[Posed]) -> Tensors:
         """queries (q, d), center (d,), and neighbors () or radius (q,)."""
@@ -337,11 +341,12 @@ class KNearest:
     def _rounds(self, schema: Schema) -> int:
         if self._in_model(schema):
             return LOOK_ROUNDS
-        return READY_ROUNDS + -(-schema.test_rows // TILE_ROWS)
+        return READY_ROUNDS + -(-schema.test_rows // tile_rows(self.settings.n_neighbors))
 
     def _tile(self, state: KnnState) -> slice:
-        start = (state.round - READY_ROUNDS) * TILE_ROWS
-        return slice(start, start + TILE_ROWS)
+        step = tile_rows(self.settings.n_neighbors)
+        start = (state.round - READY_ROUNDS) * step
+        return slice(start, start + step)
 
     def _center(self, state: KnnState) -> Tensors:
         assert state.center is not None

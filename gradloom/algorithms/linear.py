@@ -7,12 +7,13 @@ The penalty, the division by W and the solver are the coordinator's. Parameters 
 them to the dtype of its rows, which is float32 until that is what stands in the way (``polishing``), then float64.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 
 import numpy as np
 
 from gradloom.algorithms.algorithm import Dtype, Needs, Progress, Task
+from gradloom.algorithms.epoch_losses import EpochLosses
 from gradloom.algorithms.epochs import steps_per_epoch
 from gradloom.algorithms.linear_layout import Layout
 from gradloom.algorithms.linear_partials import layout_of, message_of, partial_of, validation_of, walk_of
@@ -59,6 +60,7 @@ class LinearState:
     best_parameters: Vector | None = None
     """The point with the best validation loss; kept only with ``patience``."""
     rounds_without_better: int = 0
+    epochs: EpochLosses = field(default_factory=EpochLosses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,11 @@ class LinearModel:
     def broadcast(self, state: LinearState) -> Tensors:
         """The point; round, seed, epoch_steps () int64; and what else is wanted, see ``linear_partials``."""
         schema, problem, yes = state.schema, self._problem(state.schema), np.asarray(1, dtype=np.int64)
-        batch_size = self.settings.batch_size if self.settings.stepper else 0
         message = {
             **message_of(problem.layout.point(state.optimizer.point)),
             "round": np.asarray(state.round, dtype=np.int64),
             "seed": np.asarray(schema.preparation.split.seed, dtype=np.int64),
-            "epoch_steps": np.asarray(steps_per_epoch(schema.train_rows, batch_size), dtype=np.int64),
+            "epoch_steps": np.asarray(self._steps_per_epoch(schema), dtype=np.int64),
         }
         if self._walks and isinstance(state.optimizer, FirstOrderState):
             weight = np.asarray(schema.train_weight)
@@ -159,7 +160,8 @@ class LinearModel:
         elif not isfinite(first):
             first = stepped.gradient_norm
         after = replace(state, optimizer=stepped, round=state.round + 1, loss=loss, first_gradient_norm=first)
-        return self._polished(self._validated(after, state.optimizer.point, total))
+        after = self._validated(after, state.optimizer.point, total)
+        return self._polished(self._epoch_seen(after, loss, weight))
 
     @property
     def takes_part_sums(self) -> bool:
@@ -199,6 +201,8 @@ class LinearModel:
         if state.round == 0:
             return None
         if isinstance(stepped, GramState) and self._is_seen(state, stepped):
+            if not stepped.exact:
+                return f"unsolved: the columns are too much alike for a minimum to rounding{self._by(state)}"
             return f"solved{self._by(state)}"
         whole = isfinite(stepped.gradient_norm) and not (s.stepper and s.batch_size)  # one batch says little
         if (
@@ -212,6 +216,10 @@ class LinearModel:
             return f"converged: {stepped.stalled}{self._by(state)}"
         if s.patience and state.rounds_without_better >= s.patience:
             return f"no better validation loss in {s.patience} rounds"
+        if s.epoch_patience and state.epochs.without_better >= s.epoch_patience:
+            return self._out_of_patience(state)
+        if s.max_epochs and state.round >= s.max_epochs * self._rounds_per_epoch(state.schema):
+            return f"max_epochs = {s.max_epochs} reached"
         if state.round >= s.max_rounds:
             return f"max_rounds = {s.max_rounds} reached"
         return None
@@ -252,7 +260,7 @@ class LinearModel:
         seen = state.round > 0 and isfinite(state.optimizer.gradient_norm)
         return Progress(
             iteration=state.round,
-            max_iterations=self.settings.max_rounds,
+            max_iterations=self._most_rounds(state.schema),
             loss=state.loss,
             gradient_norm=state.optimizer.gradient_norm if seen else None,
             validation_loss=state.validation_loss,
@@ -349,6 +357,38 @@ class LinearModel:
         if loss < state.best_validation_loss:
             return replace(state, best_validation_loss=loss, best_parameters=point, rounds_without_better=0)
         return replace(state, rounds_without_better=state.rounds_without_better + 1)
+
+    def _steps_per_epoch(self, schema: Schema) -> int:
+        return steps_per_epoch(schema.train_rows, self.settings.batch_size if self.settings.stepper else 0)
+
+    def _rounds_per_epoch(self, schema: Schema) -> int:
+        return max(1, self._steps_per_epoch(schema) // self.settings.local_steps)
+
+    def _most_rounds(self, schema: Schema) -> int:
+        s = self.settings
+        return min(s.max_rounds, s.max_epochs * self._rounds_per_epoch(schema) or s.max_rounds)
+
+    def _epoch_seen(self, state: LinearState, loss: float, weight: float) -> LinearState:
+        s = self.settings
+        if not s.epoch_patience:
+            return state
+        epochs = state.epochs.seen(loss, weight)
+        if state.round % self._rounds_per_epoch(state.schema) == 0:
+            epochs = epochs.ended(
+                state.validation_loss if state.schema.validation_rows else None, s.epoch_tolerance
+            )
+        return replace(state, epochs=epochs)
+
+    def _out_of_patience(self, state: LinearState) -> str:
+        s, epochs = self.settings, state.epochs
+        if epochs.rose:
+            lowest = min(epochs.first, epochs.best)
+            return (
+                f"diverged: the loss of an epoch rose from {lowest:.3g} to {epochs.last:.3g}; a learning_rate "
+                f"smaller than {state.optimizer.learning_rate:g} is needed"
+            )
+        kind = "validation" if state.schema.validation_rows else "train"
+        return f"no better {kind} loss in {s.epoch_patience} epochs"
 
     def _polished(self, state: LinearState) -> LinearState:
         """Go on with float64 rows once float32 has led as far as it can, if the tolerance asks for more."""

@@ -18,6 +18,7 @@ from gradloom.objectives import Objective
 from gradloom.optimizers import (
     AnyOptimizer,
     AnySearcher,
+    Blocks,
     Findings,
     Gram,
     Lbfgs,
@@ -136,6 +137,7 @@ class Problem:
         interact, hessian = self.objective.outputs_interact, None
         if "hessian" in total:
             blocks = self.layout.hessian(_all_finite(total["hessian"] / weight), interact=interact)
+            blocks = self._with_scale(blocks, float(total["scale_gradient"]) / weight)
             hessian = self.penalty.on_hessian(blocks, self.layout, interact=interact)
         if wish.direction is None or "trial_losses" not in total:
             return Findings(hessian)
@@ -148,6 +150,17 @@ class Problem:
                 a + float(self.penalty.l2 * x @ wish.direction) for a, x in zip(slopes, points, strict=True)
             ),
         )
+
+    def _with_scale(self, hessian: Blocks, slope: float) -> Blocks:
+        """With what the objective leaves out in the corner of t, dloss/dt, where it is positive.
+
+        There the scale is too large for the errors, and without it the curvature along t is next to nothing.
+        """
+        if not self.layout.learns_scale or slope <= 0:
+            return hessian
+        values = hessian.values.copy()
+        values[:, -1, -1] += slope
+        return Blocks(values, hessian.index)
 
     def scale(self, flat: Vector) -> float:
         """The scale of the errors that was learnt."""

@@ -24,6 +24,7 @@ SCHEDULES: dict[str, tuple[ScheduleName, ...]] = {
 """The schedules that a setting means something to."""
 OWNERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("learning_rate", "batch_size", "local_steps", "schedule", "warmup_rounds"), STEPPERS),
+    **dict.fromkeys(("max_epochs", "epoch_patience"), STEPPERS),
     **dict.fromkeys(SCHEDULES, STEPPERS),
     "momentum": ("momentum",),
     "nesterov": ("momentum",),
@@ -100,6 +101,18 @@ class LinearSettings(Settings):
         1, ge=1, le=100_000, description="steps that each shard takes by itself before all are averaged"
     )
     max_rounds: int = Field(1000, ge=1, description="stop after so many rounds")
+    max_epochs: int = Field(
+        0, ge=0, description="stop when every row was seen so often; 0 = only max_rounds counts"
+    )
+    epoch_patience: int = Field(
+        0,
+        ge=0,
+        description="stop after so many epochs without a better loss: of the validation rows if there are any, else of "
+        "the train rows; 0 = off",
+    )
+    epoch_tolerance: float = Field(
+        0.0, ge=0, description="a loss is better for epoch_patience if it is lower by more than this"
+    )
     # About where rounding in float32 ends progress on columns that are strongly correlated.
     tolerance: float = Field(
         1e-5,
@@ -131,6 +144,8 @@ class LinearSettings(Settings):
             raise InvalidInput(
                 "patience", f"{self.patience} needs rows to validate on: set validation_fraction too"
             )
+        if self.epoch_tolerance and not self.epoch_patience:
+            raise InvalidInput("epoch_tolerance", "means nothing without epoch_patience")
         if self.standardize and not self.fit_intercept:
             raise InvalidInput(
                 "fit_intercept",

@@ -33,6 +33,10 @@ from gradloom.scores import classification_scores, classification_sums, regressi
 from gradloom.tensors import Tensors, sum_tensors
 
 Vector = NDArray[np.float64]
+HARDLY = 1e-6
+"""A variance of the target below this share of its squared mean has lost digits."""
+NEVER = 1e-28
+"""A variance around the mean below this share of its square is rounding."""
 MAX_PARAMETERS = 1 << 27
 """1 GiB in float64; an optimizer holds three to six times as much."""
 
@@ -120,9 +124,9 @@ class Mlp:
         """Sums over this round's batch of the shard's train rows, all float64.
 
         loss, weight, fresh_weight, rows (), gradient (P,), or what ``walk`` returns; validation_loss,
-        validation_weight, validation_rows () when the validation rows are due; target (3,): sums of s, s y, s y^2
-        over all train rows when those are. What is not due is 0. The fresh weight is what is left of the weight of
-        partials that are stale.
+        validation_weight, validation_rows () when the validation rows are due; target (3,): sums of s, s t, s t^2
+        over all train rows when those are, t = y - center. What is not due is 0. The fresh weight is what is left of
+        the weight of partials that are stale.
         """
         plan = Plan.from_array(message["plan"])
         held = _some(shard.validation, plan.validates)
@@ -136,7 +140,8 @@ class Mlp:
             "validation_rows": np.asarray(float(len(held))),
         }
         if self._standardizes_target:
-            validation["target"] = _target_sums(_some(shard.train, plan.measures))
+            center = float(message["target"][0])
+            validation["target"] = _target_sums(_some(shard.train, plan.measures), center)
         if self._walks:
             return {**self._walk(passes, train, shard.index, plan, message), **validation}
         rows = self._rescaled(_batch(train, shard.index, plan, plan.step), message)
@@ -360,13 +365,18 @@ class Mlp:
         return replace(state, optimizer=stepped).seen(loss, weight, self._memory(state.schema))
 
     def _measured(self, state: MlpState, total: Tensors) -> MlpState:
-        """Center and scale of the target from the sums over all train rows; a target that never varies has scale 1."""
+        """Center and scale of the target from the sums over all train rows; a target that never varies has scale 1.
+
+        Where it hardly varies beside its mean, its variance is taken in another round, around the mean.
+        """
         weight, first, second = total["target"].tolist()
         if not weight > 0:  # with relaxed synchrony the first round may hold few rows
             return state
-        center = first / weight
-        variance = second / weight - center * center
-        scale = sqrt(variance) if variance > 1e-12 * max(center * center, 1e-300) else 1.0
+        shift = first / weight
+        variance, center = second / weight - shift * shift, state.target_center + shift
+        if center and not state.target_center and variance < HARDLY * center * center:
+            return replace(state, target_center=center)
+        scale = sqrt(variance) if variance > max(NEVER * center * center, 1e-300) else 1.0
         return replace(state, measured=True, target_center=center, target_scale=scale)
 
     def _validated(self, state: MlpState, total: Tensors) -> MlpState:
@@ -411,9 +421,10 @@ def _batch(train: Rows, shard: int, plan: Plan, step: int) -> Rows:
     return batch_at(train, shard, plan.seed, plan.epoch, step, plan.steps)
 
 
-def _target_sums(rows: Rows) -> NDArray[np.float64]:
+def _target_sums(rows: Rows, center: float) -> NDArray[np.float64]:
     s = np.ones(len(rows)) if rows.weight is None else rows.weight
-    return np.array([s.sum(), np.dot(s, rows.y), np.dot(s, rows.y**2)])
+    t = rows.y - center
+    return np.array([s.sum(), np.dot(s, t), np.dot(s, t**2)])
 
 
 def _penalise(layout: Layout, gradient: Vector, point: Vector, alpha: float) -> float:

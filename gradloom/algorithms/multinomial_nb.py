@@ -115,6 +115,7 @@ class MultinomialNaiveBayes:
             log_priors=arrays["log_priors"],
             class_weights=np.zeros(schema.n_classes) if state.weight is None else state.weight,
             log_probabilities=arrays["log_probabilities"],
+            counts=state.counts,
             settings=self.settings.model_dump(),
             metadata={
                 "train_rows": schema.train_rows,

@@ -169,12 +169,15 @@ class _LabelSums:
 
 
 def exact_costs(rows: Rows, centers: Vector) -> tuple[Vector, Vector]:
-    """Cost of each run by differences, (R,), and the weight of each of its clusters, (R, k); centers (R, k, d)."""
+    """Cost of each run by differences, (R,), and the weight of each of its clusters, (R, k); centers (R, k, d).
+
+    In float64, whatever the rows are in: these are the clusters that a model finds its rows in.
+    """
     runs, k, _ = centers.shape
-    nearest = Centers(centers, rows.X.dtype)
+    nearest = Centers(centers, np.dtype(np.float64))
     cost, weight = np.zeros(runs), np.zeros((runs, k))
     for block in blocks(rows, runs * k):
-        X, s = rows.X[block], weights_of(rows, block)
+        X, s = rows.X[block].astype(np.float64, copy=False), weights_of(rows, block)
         labels, _ = nearest.nearest(X)
         for run in range(runs):
             cost[run] += s @ exact_distances(X, centers[run], labels[:, run])

@@ -29,6 +29,11 @@ from gradloom.tensors import Tensors, sum_tensors
 
 Vector = NDArray[np.float64]
 MAX_GRAM_COLUMNS = 4096
+"""That ``auto`` takes the matrix of columns for, whatever the rows."""
+MOST_GRAM_COLUMNS = 8192
+"""Half a GiB a shard."""
+MOST_DIRECTIONS = 1 << 26
+"""Numbers of as many directions as there are rows, half a GiB: they span all rows, and nothing is random in them."""
 BLOCK_BYTES = 4 << 20
 MIN_ROWS = 128
 STREAM = 0x9CA
@@ -83,15 +88,12 @@ class Pca:
                 f"{wanted} is more than there can be, {most}, of {schema.train_rows} train rows and "
                 f"{schema.n_features} columns",
             )
+        self._refuse_too_large(schema)
         if not self._randomized(schema):
             return PcaState(schema)
-        if not isinstance(wanted, int):
-            raise InvalidInput(
-                "n_components",
-                f"{wanted!r} needs solver=gram; {schema.n_features} columns are more than {MAX_GRAM_COLUMNS}, "
-                "and the randomized solver must be told a whole number",
-            )
-        d, q = schema.n_features, min(wanted + self.settings.oversamples, most)
+        d, q = schema.n_features, most
+        if isinstance(wanted, int):
+            q = min(wanted + self.settings.oversamples, most)
         words = random_words(schema.preparation.split.seed, STREAM, (0, 0), d * q)
         uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53 - 0.5
         return PcaState(schema, basis=_orthonormal(uniform.reshape(d, q)))
@@ -227,16 +229,35 @@ class Pca:
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
+    def _refuse_too_large(self, schema: Schema) -> None:
+        d, wanted = schema.n_features, self.settings.n_components
+        if self._randomized(schema) or d <= MOST_GRAM_COLUMNS:
+            return
+        if self.settings.solver == "gram":
+            raise InvalidInput(
+                "solver",
+                f"gram needs {8 * d * d / 2**30:.1f} GiB a shard for {d} columns, and {MOST_GRAM_COLUMNS} are the most "
+                "it takes; with a whole number of n_components the randomized solver takes any number",
+            )
+        raise InvalidInput(
+            "n_components",
+            f"{wanted!r} of {schema.train_rows} rows and {d} columns takes too much memory; a whole number is needed",
+        )
+
     def _randomized(self, schema: Schema) -> bool:
-        if self.settings.solver == "auto":
-            return schema.n_features > MAX_GRAM_COLUMNS
-        return self.settings.solver == "randomized"
+        if self.settings.solver != "auto":
+            return self.settings.solver == "randomized"
+        if schema.n_features <= MAX_GRAM_COLUMNS:
+            return False
+        return isinstance(self.settings.n_components, int) or _spanned(schema)
 
     def _last_round(self, schema: Schema) -> int:
         """The round of the randomized solver that gives the components; the rounds before turn the directions."""
         if self.settings.power_iterations is not None:
             return self.settings.power_iterations + 1
         wanted = self.settings.n_components
+        if not isinstance(wanted, int):
+            return 1  # directions that span all rows are turned into them by one product
         few = isinstance(wanted, int) and wanted < 0.1 * _rank(schema)
         return 8 if few else 5
 
@@ -262,11 +283,12 @@ class Pca:
     def _in_basis(self, state: PcaState, mean: Vector, product: Vector, total: float) -> Found:
         """The best components in the span of the basis: eigenvectors of Q^T C Q."""
         assert state.basis is not None
-        m, rank = self.settings.n_components, _rank(state.schema)
-        assert isinstance(m, int)
+        rank = _rank(state.schema)
         inner = state.basis.T @ product
         values, vectors = np.linalg.eigh((inner + inner.T) / 2.0)
-        values = np.maximum(values[::-1][:m], 0.0)
+        values = np.maximum(values[::-1], 0.0)
+        m = self._count(values)
+        values = values[:m].copy()
         components = (state.basis @ vectors[:, ::-1][:, :m]).T
         noise = max(0.0, total - float(values.sum())) / (rank - m) if m < rank else 0.0
         return Found(mean, _signed(components), values, total, noise)
@@ -275,6 +297,12 @@ class Pca:
 def _step(d: int) -> int:
     """Rows of a block."""
     return max(MIN_ROWS, BLOCK_BYTES // (8 * d))
+
+
+def _spanned(schema: Schema) -> bool:
+    """Whether there are so few rows that directions which span them all take much less than columns^2 numbers."""
+    rank, d = _rank(schema), schema.n_features
+    return 2 * rank <= d and rank * d <= MOST_DIRECTIONS
 
 
 def _rank(schema: Schema) -> int:

@@ -54,7 +54,7 @@ class PcaSettings(Settings):
     solver: Literal["auto", "gram", "randomized"] = Field(
         "auto",
         description="gram is exact and needs one round and columns^2 numbers; randomized is for very many columns; "
-        "auto = gram up to 4096 columns",
+        "auto = gram up to 4096 columns, and up to 8192 where n_components is no whole number and rows are many",
     )
     oversamples: int = Field(10, ge=0, le=10_000, description="randomized: directions beside those wanted")
     power_iterations: Annotated[int | None, BeforeValidator(_none_from_text)] = Field(
@@ -75,6 +75,6 @@ class PcaSettings(Settings):
         if self.solver == "randomized" and not isinstance(self.n_components, int):
             raise InvalidInput(
                 "n_components",
-                f"{self.n_components!r} needs solver=gram; randomized must be told a whole number",
+                f"{self.n_components!r} needs solver=gram or auto; randomized must be told a whole number",
             )
         return self

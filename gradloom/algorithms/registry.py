@@ -20,6 +20,8 @@ from gradloom.jobs import AlgorithmDescription
 from gradloom.specs import setting_text
 
 T = TypeVar("T", bound=Settings)
+SHOWN = 60
+"""Characters of a refused value that are repeated."""
 PLUGINS = "gradloom.algorithms"
 """The entry point group."""
 
@@ -131,4 +133,9 @@ def _refusal(error: ValidationError) -> InvalidInput:
     first = error.errors(include_url=False)[0]
     setting = str(first["loc"][0]) if first["loc"] else "settings"
     rule = str(first["msg"]).replace("Input should", "it should", 1)
-    return InvalidInput(setting, f"{first['input']!r} is not allowed; {rule}")
+    return InvalidInput(setting, f"{shortened(repr(first['input']))} is not allowed; {rule}")
+
+
+def shortened(text: str) -> str:
+    """The beginning of a long text, with three dots."""
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

@@ -50,8 +50,8 @@ class ServesQueries(Protocol):
         """Whether two questions can be answered in the same round."""
         ...
 
-    def check_question(self, schema: Schema, question: Question) -> None:
-        """Refuse what can't be answered. Raises InvalidInput."""
+    def check_question(self, schema: Schema, question: Question, n_queries: int) -> None:
+        """Refuse what can't be answered, or not about so many rows at once. Raises InvalidInput."""
         ...
 
     def ask(self, state: Any, posed: Sequence[Posed]) -> Tensors:

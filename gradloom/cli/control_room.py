@@ -17,6 +17,6 @@ def serve(cluster: str, host: str, port: int, *, viewer: bool) -> int:
     with subprocess.Popen([*command, "--exit-with-stdin"], stdin=subprocess.PIPE, env=environment) as child:  # noqa: S603
         try:
             return child.wait()
-        except KeyboardInterrupt:  # the terminal has told the child too
-            child.wait()
+        except KeyboardInterrupt:
+            child.communicate()
             raise

@@ -12,10 +12,13 @@ from gradloom.errors import InvalidInput
 FIELD = "class_weight"
 
 
-def class_weights(spec: str, classes: Labels | None, labels: LabelCounts) -> tuple[float, ...]:
+def class_weights(
+    spec: str, classes: Labels | None, labels: LabelCounts, *, by_rows: bool = False
+) -> tuple[float, ...]:
     """The weight of each class, in the order of ``classes``; () where ``spec`` is empty.
 
-    ``balanced`` is W / (K W_k): W the weight of all train rows, W_k that of class k, K the number of classes.
+    ``balanced`` is W / (K W_k): W the weight of all train rows, W_k that of class k, K the number of classes;
+    ``by_rows``: their numbers instead of their weights.
     ``label:weight,label:weight`` says them; a class that is not named weighs 1.
     Raises InvalidInput for anything else, for an unknown class, and for a class of no weight to balance.
     """
@@ -24,16 +27,17 @@ def class_weights(spec: str, classes: Labels | None, labels: LabelCounts) -> tup
     if classes is None:
         raise InvalidInput(FIELD, f"{spec!r} needs classes; a regression has none")
     names = [label_text(label) for label in classes]
-    return _balanced(names, labels) if spec == "balanced" else _explicit(spec, names)
+    return _balanced(names, labels, by_rows=by_rows) if spec == "balanced" else _explicit(spec, names)
 
 
-def _balanced(names: list[str], labels: LabelCounts) -> tuple[float, ...]:
+def _balanced(names: list[str], labels: LabelCounts, *, by_rows: bool) -> tuple[float, ...]:
     if not labels.weight.all():
         empty = names[int(np.argmin(labels.weight))]
         raise InvalidInput(
             FIELD, f"'balanced' can't weigh class {empty!r}: its train rows weigh 0, or there are none"
         )
-    balanced = labels.weight.sum() / (len(names) * labels.weight)
+    counted = labels.rows.astype(np.float64) if by_rows else labels.weight
+    balanced = counted.sum() / (len(names) * counted)
     return tuple(balanced.tolist())
 
 

@@ -37,7 +37,7 @@ def schema_from_profile(total: Tensors, columns: Columns, needs: "Needs", split:
     _check_parts(total, split)
     labels = LabelCounts.from_tensors(total)
     classes = _classes(total, labels, str(columns.target), needs) if supervised else None
-    weights = class_weights(needs.class_weight, classes, labels)
+    weights = class_weights(needs.class_weight, classes, labels, by_rows=needs.balance_rows)
     center, scale = _standard(total, columns) if needs.standardize or needs.center else ((), ())
     train_rows, validation_rows, test_rows = total["rows"].tolist()
     return Schema(

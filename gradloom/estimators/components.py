@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from gradloom.errors import InvalidParameter
+from gradloom.errors import InvalidInput, InvalidParameter
 from gradloom.estimators.asking import over_blocks, refusals_as_value_errors
 from gradloom.estimators.data import FLOATS, Given, InMemory
 from gradloom.estimators.estimator import Settings, WithoutWeights
@@ -74,11 +74,14 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, WithoutWeights):
             "solver": SOLVERS[self.svd_solver],
             "dtype": dtype_of(given),
         }
-        if self.svd_solver == "randomized":
+        if self.svd_solver in ("auto", "randomized"):
             settings["oversamples"] = int(self.n_oversamples)
             if self.iterated_power != "auto":
                 settings["power_iterations"] = int(str(self.iterated_power))
-        model = self._train(Components, "pca", settings, given)
+        try:
+            model = self._train(Components, "pca", settings, given)
+        except InvalidInput as error:
+            raise self._in_my_words(error, settings) from error
         self.components_ = as_given(model.components, given)
         self.mean_ = as_given(model.mean, given)
         self.explained_variance_ = as_given(model.explained_variance, given)
@@ -87,6 +90,17 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, WithoutWeights):
         self.noise_variance_ = float(model.noise_variance)
         self.n_components_ = len(model.components)
         self.n_samples_ = int(str(model.metadata["train_rows"]))
+
+    def _in_my_words(self, error: InvalidInput, settings: Settings) -> InvalidInput:
+        """What the algorithm calls by another name."""
+        if error.field == "solver":
+            return InvalidParameter("svd_solver", error.problem.replace("gram", repr(self.svd_solver), 1))
+        if error.field == "n_components":
+            problem = error.problem.replace("solver=gram or auto", "svd_solver='auto' or 'full'")
+            return InvalidParameter(
+                "n_components", problem.replace(repr(settings["n_components"]), repr(self.n_components))
+            )
+        return error
 
     def _check_shape(self, n: int, d: int) -> None:
         if n < 2:

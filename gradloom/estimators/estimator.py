@@ -131,12 +131,13 @@ class ClusterEstimator(BaseEstimator):
             return 0
         return int(check_random_state(self.random_state).randint(MAX_SEED))
 
-    def _warn_unless_converged(self, model: Model, limit: str) -> None:
+    def _warn_unless_converged(self, model: Model, limit: str = "") -> None:
         """Warn as scikit-learn does if the rounds were over before the training was."""
         stopped = str(model.metadata.get("stopped", ""))
-        if stopped.startswith("max_"):
+        if stopped.startswith(("max_", "unsolved", "diverged")):
+            cure = f"Raise {limit}, or scale the data" if limit else "Scale the data"
             warnings.warn(
-                f"{type(self).__name__} did not converge: {stopped}. Raise {limit}, or scale the data.",
+                f"{type(self).__name__} did not converge: {stopped}. {cure}.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

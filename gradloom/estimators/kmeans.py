@@ -1,15 +1,18 @@
 """K-means, by all rows or by batches of them."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array
 
-from gradloom.errors import InvalidParameter
+from gradloom.algorithms.kmeans_settings import MAX_TEXT
+from gradloom.errors import InvalidInput, InvalidParameter
 from gradloom.estimators.asking import over_blocks
 from gradloom.estimators.data import Given, InMemory, weights
 from gradloom.estimators.estimator import ClusterEstimator, Settings
@@ -27,6 +30,10 @@ from gradloom.estimators.parameters import (
 )
 from gradloom.models import Clusters
 
+ANY_NUMBER = 2**31 - 1
+"""Of batches: only the passes are counted."""
+FIRST_JUDGED = 2
+"""The first batch whose cost counts: of no patience at all nothing is left after it, as in scikit-learn."""
 NAMES = ("k-means++", "k-means||", "random")
 INIT = Rule(
     lambda given: given in NAMES if isinstance(given, str) else not callable(given),
@@ -54,7 +61,12 @@ class _KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             **self._beginning(given, runs),
             **self._iterations(given),
         }
-        model = self._train(Clusters, "kmeans", settings, given)
+        try:
+            model = self._train(Clusters, "kmeans", settings, given)
+        except InvalidInput as error:
+            if error.field != "init_centers":
+                raise
+            raise InvalidParameter("init", error.problem) from error
         self.cluster_centers_ = model.centers.astype(dtype_of(given))
         self.inertia_ = float(str(model.metadata["inertia"]))
         self.n_iter_ = int(str(model.metadata["iterations"]))
@@ -87,7 +99,14 @@ class _KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
             raise InvalidParameter(
                 "init", f"its shape {centers.shape} does not match the {given.X.shape[1]} features"
             )
-        return {"init": "given", "init_centers": json.dumps(centers.tolist()), "n_init": 1}
+        text = json.dumps(centers.tolist(), separators=(",", ":"))
+        if len(text) > MAX_TEXT:
+            raise InvalidParameter(
+                "init",
+                f"{centers.size:,} numbers are more than can be sent: {len(text):,} characters of text, where "
+                f"{MAX_TEXT:,} are allowed",
+            )
+        return {"init": "given", "init_centers": text, "n_init": 1}
 
     def predict(self, X: object) -> NDArray[Any]:
         """Number of the nearest center of each row, (n,)."""
@@ -168,6 +187,15 @@ class KMeans(_KMeansBase):
     def _learn(self, given: Given) -> None:
         model = self._train_clusters(given, runs=10)
         self._warn_unless_converged(model, "max_iter")
+        labels = getattr(self, "labels_", None)
+        distinct = np.count_nonzero(model.weights) if labels is None else len(np.unique(labels))
+        if distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). "
+                "Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _iterations(self, given: Given) -> Settings:
         del given
@@ -236,11 +264,11 @@ class MiniBatchKMeans(_KMeansBase):
         self.n_iter_ = max(1, -(-self.n_steps_ * min(self.batch_size, rows) // rows))
 
     def _iterations(self, given: Given) -> Settings:
-        rows = given.X.shape[0] if isinstance(given, InMemory) else 1
-        steps = max(1, self.max_iter * rows // min(self.batch_size, rows))
+        del given
         return {
             "batch_size": int(self.batch_size),
-            "max_rounds": steps,
-            "patience": 0 if self.max_no_improvement is None else int(self.max_no_improvement),
+            "max_epochs": int(self.max_iter),
+            "max_rounds": FIRST_JUDGED if self.max_no_improvement == 0 else ANY_NUMBER,
+            "patience": int(self.max_no_improvement or 0),
             "reassignment_ratio": float(self.reassignment_ratio),
         }

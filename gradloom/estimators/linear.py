@@ -12,8 +12,8 @@ from gradloom.estimators.data import Given, InMemory
 from gradloom.estimators.estimator import ClusterEstimator, Settings
 from gradloom.models import Linear, label_array
 
-NEWTON = {"lbfgs": "lbfgs", "newton-cg": "newton", "newton-cholesky": "newton", "auto": "auto"}
-"""Solvers by the names of scikit-learn."""
+SEARCHES = {"lbfgs": "auto", "newton-cg": "newton", "newton-cholesky": "newton", "auto": "auto"}
+"""Solvers by the names of scikit-learn; lbfgs, its default, leaves it to us: Newton's method where it is quick."""
 TOO_MANY_CLASSES = "use multinomial for more than 2"
 """What a job for two classes ends with when its data has more."""
 

@@ -1,5 +1,6 @@
 """Naive Bayes, Gaussian and multinomial."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_non_negative
 
+from gradloom.algorithms.multinomial_nb import LEAST_ALPHA
 from gradloom.estimators.asking import over_blocks, predicted_classes
 from gradloom.estimators.data import Given, InMemory
 from gradloom.estimators.estimator import ClusterEstimator, Settings
@@ -86,13 +88,15 @@ class GaussianNB(_NaiveBayesBase):
 class MultinomialNB(_NaiveBayesBase):
     """Naive Bayes with columns that are counts; alpha is added to each of them.
 
-    Attributes: classes_ (K,), class_count_, class_log_prior_ (K,), feature_log_prob_ (K, d), n_features_in_,
-    feature_names_in_, model_, job_id_. (There is no feature_count_.)
+    Less than 1e-10 counts as that, whatever force_alpha says: the logarithm of 0 is of no use.
+
+    Attributes: classes_ (K,), class_count_, class_log_prior_ (K,), feature_count_ and feature_log_prob_ (K, d),
+    n_features_in_, feature_names_in_, model_, job_id_.
     """
 
     _twin = "naive_bayes.MultinomialNB"
     _rules: ClassVar[Mapping[str, Rule]] = {
-        "alpha": number(least=1e-10),
+        "alpha": number(least=0),
         "force_alpha": truth(),
         "fit_prior": truth(),
         "class_prior": PRIORS,
@@ -116,10 +120,17 @@ class MultinomialNB(_NaiveBayesBase):
     def _learn(self, given: Given) -> None:
         if isinstance(given, InMemory):
             check_non_negative(given.X, "MultinomialNB (input X)")
+        if self.alpha < LEAST_ALPHA:
+            warnings.warn(
+                f"alpha too small will result in numeric errors, setting alpha = {LEAST_ALPHA:.1e}",
+                stacklevel=3,
+            )
         learn = bool(self.fit_prior) or self.class_prior is not None
         settings: Settings = {"alpha": float(self.alpha), "fit_prior": learn}
         model = self._train_bayes("multinomial_nb", settings, self.class_prior, given)
         assert model.log_probabilities is not None
+        assert model.counts is not None
+        self.feature_count_ = model.counts.copy()
         self.feature_log_prob_ = model.log_probabilities.copy()
         self.class_log_prior_ = model.log_priors.copy()
 

@@ -10,7 +10,7 @@ from sklearn.metrics import d2_tweedie_score
 from gradloom.estimators.data import Given, InMemory
 from gradloom.estimators.estimator import Settings
 from gradloom.estimators.linear import (
-    NEWTON,
+    SEARCHES,
     LinearClassifierBase,
     LinearRegressorBase,
     ProbabilitiesMixin,
@@ -101,7 +101,7 @@ class PoissonRegressor(LinearRegressorBase):
     _rules: ClassVar[Mapping[str, Rule]] = {
         "alpha": number(least=0),
         "fit_intercept": truth(),
-        "solver": one_of(*NEWTON),
+        "solver": one_of(*SEARCHES),
         "max_iter": whole(least=1),
         "tol": number(least=0),
         "warm_start": COLD,
@@ -134,7 +134,7 @@ class PoissonRegressor(LinearRegressorBase):
             "l2": float(self.alpha),
             "fit_intercept": bool(self.fit_intercept),
             "standardize": False,
-            "solver": NEWTON[self.solver],
+            "solver": SEARCHES[self.solver],
             "max_rounds": int(self.max_iter),
             "tolerance": float(self.tol) * STRICTER,
         }
@@ -166,9 +166,10 @@ class PoissonRegressor(LinearRegressorBase):
 class LogisticRegression(ProbabilitiesMixin, LinearClassifierBase):
     """Logistic regression for two classes, softmax for more: minimises C sum_i s_i loss_i + penalty.
 
-    The penalty is (1 - l1_ratio) / 2 |w|^2 + l1_ratio |w|_1; C = inf is none. ``tol`` bounds the gradient relative to
-    its first value; ``max_iter`` counts rounds over the data. Attributes: classes_ (K,), coef_ (1, d) or (K, d),
-    intercept_, n_iter_, n_features_in_, feature_names_in_, model_, job_id_.
+    The penalty is (1 - l1_ratio) / 2 |w|^2 + l1_ratio |w|_1; C = inf is none. The solvers lbfgs and auto are Newton's
+    method while its matrix is small, and L-BFGS beyond: on raw columns too they find the minimum, or warn. ``tol``
+    bounds the gradient relative to its first value, times 1e-4; ``max_iter`` counts rounds over the data. Attributes:
+    classes_ (K,), coef_ (1, d) or (K, d), intercept_, n_iter_, n_features_in_, feature_names_in_, model_, job_id_.
     """
 
     _twin = "linear_model.LogisticRegression"
@@ -182,7 +183,7 @@ class LogisticRegression(ProbabilitiesMixin, LinearClassifierBase):
         "intercept_scaling": only(1, "it belongs to the solver liblinear"),
         "class_weight": class_weights(),
         "random_state": random_state(),
-        "solver": one_of(*NEWTON, why="they find the same minimum; lbfgs and auto take every penalty"),
+        "solver": one_of(*SEARCHES, why="they find the same minimum; lbfgs and auto take every penalty"),
         "max_iter": whole(least=1),
         "verbose": QUIET,
         "warm_start": COLD,
@@ -232,10 +233,10 @@ class LogisticRegression(ProbabilitiesMixin, LinearClassifierBase):
             "penalty_per": "sum",
             "fit_intercept": bool(self.fit_intercept),
             "standardize": False,
-            "solver": "lbfgsb" if self.solver == "lbfgs" and strength * ratio > 0 else NEWTON[self.solver],
+            "solver": SEARCHES[self.solver],
             "class_weight": class_weight_setting(self.class_weight, given),
             "max_rounds": int(self.max_iter),
-            "tolerance": float(self.tol),
+            "tolerance": float(self.tol) * STRICTER,
         }
         model = self._train_linear(("logistic", "multinomial"), settings, given)
         self.n_iter_ = np.array([model.metadata["rounds"]], dtype=np.int32)

@@ -56,8 +56,15 @@ RULES: Mapping[str, Rule] = {
     "n_iter_no_change": whole(least=1),
     "warm_start": COLD,
     "average": only(False, "steps are not averaged"),
-    "batch_size": whole(least=0),
+    "batch_size": either(whole(least=0), one_of("auto")),
 }
+ANY_NUMBER = 1_000_000_000
+ANY_PATIENCE = 5
+"""The default of n_iter_no_change."""
+STEPS_PER_EPOCH = 128
+LEAST_BATCH = 8
+LOCAL_STEPS = 8
+FILE_BATCH = 1024
 
 
 class _StochasticBase(ClusterEstimator):
@@ -77,36 +84,55 @@ class _StochasticBase(ClusterEstimator):
         }
 
     def _end(self, p: Mapping[str, Any], given: Given) -> Settings:
-        """Rounds, and what ends them early."""
-        size, per_epoch = int(p["batch_size"]), 1
-        if size:
-            if not isinstance(given, InMemory):
-                raise InvalidParameter("batch_size", f"{size} needs arrays; of files all rows are taken, 0")
-            if p["tol"] is not None and not p["early_stopping"]:
-                raise InvalidParameter(
-                    "tol",
-                    f"{p['tol']} can't be told from one batch; None is, or early_stopping=True, or batch_size=0",
-                )
-            per_epoch = -(-given.X.shape[0] // size)
-        settings: Settings = {
-            "batch_size": size,
-            "max_rounds": int(p["max_iter"]) * per_epoch,
-            "tolerance": 0.0 if p["tol"] is None or size else float(p["tol"]),
-        }
+        """What ends the steps: epochs that lower the loss no more; with all rows in each step the gradient."""
+        size = self._batch_size(given)
+        settings: Settings = {"batch_size": size, "local_steps": self._steps_per_round(given)}
         if p["early_stopping"]:
             settings["validation_fraction"] = float(p["validation_fraction"])
-            settings["patience"] = int(p["n_iter_no_change"]) * per_epoch
+        if not size:
+            if not p["early_stopping"] and p["n_iter_no_change"] != ANY_PATIENCE:
+                raise InvalidParameter(
+                    "n_iter_no_change",
+                    f"{p['n_iter_no_change']} means nothing with batch_size=0, where tol bounds the gradient; "
+                    "early_stopping=True counts epochs, and so do batches",
+                )
+            patience = {"patience": int(p["n_iter_no_change"])} if p["early_stopping"] else {}
+            tolerance = 0.0 if p["tol"] is None else float(p["tol"])
+            return {**settings, **patience, "max_rounds": int(p["max_iter"]), "tolerance": tolerance}
+        settings |= {"max_epochs": int(p["max_iter"]), "max_rounds": ANY_NUMBER, "tolerance": 0.0}
+        if p["tol"] is not None:
+            settings["epoch_patience"] = int(p["n_iter_no_change"])
+            settings["epoch_tolerance"] = (
+                float(p["tol"]) / size
+            )  # of as many steps as one row each would take
         return settings
+
+    def _batch_size(self, given: Given) -> int:
+        """Rows of a step; "auto" takes about 128 steps an epoch, or a fixed number of files, which nobody counted."""
+        size: int | str = self.get_params(deep=False)["batch_size"]
+        if not isinstance(size, str):
+            return int(size)
+        if not isinstance(given, InMemory):
+            return FILE_BATCH
+        return int(max(LEAST_BATCH, given.X.shape[0] // STEPS_PER_EPOCH))
+
+    def _steps_per_round(self, given: Given) -> int:
+        """Steps of each shard by itself between two averages: one, but for "auto" of arrays."""
+        if self.get_params(deep=False)["batch_size"] != "auto" or not isinstance(given, InMemory):
+            return 1
+        steps = int(given.X.shape[0]) // self._batch_size(given)
+        return max(1, min(LOCAL_STEPS, steps // 2))
 
     def _count(self, model: Model, given: Given) -> None:
         """Epochs and steps; without ``tol`` nothing but ``max_iter`` was to end them."""
-        p, rounds = self.get_params(deep=False), int(str(model.metadata["rounds"]))
-        size = int(p["batch_size"])
-        rows = given.X.shape[0] if isinstance(given, InMemory) else 0
-        per_epoch = -(-rows // size) if size else 1
+        rounds, size = int(str(model.metadata["rounds"])), self._batch_size(given)
+        rows = int(str(model.metadata["train_rows"]))
+        local = self._steps_per_round(given)
+        per_epoch = max(1, -(-rows // size) // local) if size else 1
         self.n_iter_ = max(1, -(-rounds // per_epoch))
-        self.t_ = float(rounds + 1)
-        if p["tol"] is not None:
+        self.t_ = float(rounds * local + 1)
+        diverged = str(model.metadata["stopped"]).startswith("diverged")
+        if self.get_params(deep=False)["tol"] is not None or diverged:
             self._warn_unless_converged(model, "max_iter")
 
 
@@ -133,11 +159,13 @@ def _knows_probabilities(estimator: Any) -> bool:
 class SGDClassifier(LinearClassifierBase, _StochasticBase):
     """A linear classifier by steps: minimises the mean loss + alpha (l1_ratio |w|_1 + (1 - l1_ratio) / 2 |w|^2).
 
-    Each step is along the gradient of all rows (``batch_size=0``), or of a batch of them from all shards together.
-    ``learning_rate``: constant, invscaling, or optimal, which is Adam. ``max_iter`` counts passes over the data, and
-    ``tol`` bounds the gradient relative to its first value. With more than two classes log_loss learns a softmax, and
-    the others tell each class from the rest. Attributes: classes_ (K,), coef_ (1, d) or (K, d), intercept_, n_iter_,
-    t_, n_features_in_, feature_names_in_, model_, job_id_.
+    Each step is along the gradient of a batch of ``batch_size`` rows from all shards together, 0 = all; "auto" = about
+    128 steps an epoch, of which each shard takes up to 8 by itself before all are averaged. ``learning_rate``:
+    constant, invscaling, or optimal, which is Adam. ``max_iter`` counts epochs; ``n_iter_no_change`` of them without a
+    loss that is lower by ``tol / batch_size`` end it. With ``batch_size=0`` tol bounds the gradient relative to its
+    first value. Columns should be on one scale: a loss that rises ends in a warning. With more than two classes
+    log_loss learns a softmax, and the others tell each class from the rest. Attributes: classes_ (K,), coef_ (1, d) or
+    (K, d), intercept_, n_iter_, t_, n_features_in_, feature_names_in_, model_, job_id_.
     """
 
     _twin = "linear_model.SGDClassifier"
@@ -173,7 +201,7 @@ class SGDClassifier(LinearClassifierBase, _StochasticBase):
         class_weight: object = None,
         warm_start: bool = False,
         average: bool = False,
-        batch_size: int = 0,
+        batch_size: int | str = "auto",
         cluster: object = None,
     ) -> None:
         self.loss = loss
@@ -257,7 +285,7 @@ class SGDRegressor(LinearRegressorBase, _StochasticBase):
         n_iter_no_change: int = 5,
         warm_start: bool = False,
         average: bool = False,
-        batch_size: int = 0,
+        batch_size: int | str = "auto",
         cluster: object = None,
     ) -> None:
         self.loss = loss

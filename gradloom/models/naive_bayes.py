@@ -27,16 +27,18 @@ class NaiveBayes(Model):
     means: Floats | None = None  # (K, d)
     variances: Floats | None = None  # (K, d)
     log_probabilities: Floats | None = None  # (K, d)
+    counts: Floats | None = None  # (K, d): weighted sums of the columns, of a multinomial model
 
     @property
     def arrays(self) -> Tensors:
-        """log_priors and class_weights, and means and variances or log_probabilities."""
+        """log_priors and class_weights, and means and variances, or log_probabilities and counts."""
         given = {
             "log_priors": self.log_priors,
             "class_weights": self.class_weights,
             "means": self.means,
             "variances": self.variances,
             "log_probabilities": self.log_probabilities,
+            "counts": self.counts,
         }
         return {name: array for name, array in given.items() if array is not None}
 
@@ -81,6 +83,8 @@ class NaiveBayes(Model):
             estimator.feature_log_prob_ = self.log_probabilities
             estimator.class_log_prior_ = self.log_priors.copy()
             estimator.class_count_ = self.class_weights.copy()
+            if self.counts is not None:
+                estimator.feature_count_ = self.counts.copy()
         estimator.classes_ = label_array(self.classes)
         estimator.n_features_in_ = len(self.features)
         estimator.feature_names_in_ = np.asarray(self.features, dtype=object)

@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 from gradloom.data.shard import Rows
 from gradloom.errors import InvalidInput
 from gradloom.models.model import Floats, Model, label_array
-from gradloom.nearest.answers import Answer, Ask, Neighbours, NeighboursWithin, Question, Voting
+from gradloom.nearest.answers import (
+    MAX_LISTED,
+    MAX_NEIGHBORS,
+    MAX_WITHIN,
+    Answer,
+    Ask,
+    Neighbours,
+    NeighboursWithin,
+    Question,
+    Voting,
+    joined_answers,
+)
 from gradloom.nearest.distances import Metric
-from gradloom.nearest.searching import Search, SearchName, as_queries
+from gradloom.nearest.searching import Search, SearchName, as_queries, tile_rows
 from gradloom.nearest.voting import Weights
 from gradloom.tensors import Tensors
 
@@ -103,11 +114,19 @@ class Neighbors(Model):
         self.refuse_not_finite(given, np.where(np.isfinite(given).all(axis=1), 0.0, np.nan))
         queries = as_queries(given, tuple(self.shift), tuple(self.scale), self.rows.dtype.name)
         rows = Rows(self.rows, self.targets, None, self.ids)
+        voting, search, step = self.voting, self._search, tile_rows(k)
         if question.ask is Ask.WITHIN:
-            lists = self._search.within(rows, queries, np.full(len(queries), radius))
-        else:
-            lists = self._search.nearest(rows, 0, queries, k)
-        return self.voting.answer(question.ask, lists)
+            return voting.answer(question.ask, search.within(rows, queries, np.full(len(queries), radius)))
+        parts = [
+            voting.answer(question.ask, search.nearest(rows, 0, queries[start : start + step], k))
+            for start in range(0, max(1, len(queries)), step)
+        ]  # what is predicted is much smaller than the lists that say so
+        return joined_answers(parts)
+
+    def check_size(self, question: Question, n_queries: int) -> None:
+        """Refuse a question whose answer is too large for a client. Raises InvalidInput."""
+        self._refuse_without_rows()
+        checked_question(question, self.voting, self.settings, len(self.rows), n_queries)
 
     def scores(self, X: object, y: object, weight: object = None) -> dict[str, float]:
         """As every model's; {} where there is no target."""
@@ -150,18 +169,30 @@ class Neighbors(Model):
         )
 
 
-def checked_question(question: Question, voting: Voting, settings: Any, n_rows: int) -> tuple[int, float]:
-    """How many neighbours and what radius a question means. Raises InvalidInput for what can't be answered."""
+def checked_question(
+    question: Question, voting: Voting, settings: Any, n_rows: int, n_queries: int = 0
+) -> tuple[int, float]:
+    """How many neighbours and what radius a question means. Raises InvalidInput for what can't be answered.
+
+    ``n_queries``: rows that are asked about, where the answer goes to a client; 0 = it does not.
+    """
     voting.check(question.ask)
     k = (
         question.neighbors
         if question.ask is Ask.NEIGHBORS and question.neighbors
         else int(settings["n_neighbors"])
     )
-    if question.neighbors < 0 or (question.ask is not Ask.WITHIN and k > n_rows):
+    most = min(n_rows, MAX_NEIGHBORS)
+    if question.neighbors < 0 or (question.ask is not Ask.WITHIN and k > most):
         asked = question.neighbors if question.ask is Ask.NEIGHBORS else k
+        why = "the number of rows" if most == n_rows else f"of {n_rows} rows"
+        raise InvalidInput("neighbors", f"{asked} is not allowed; it must lie in [1, {most}], {why}")
+    each = {Ask.NEIGHBORS: k, Ask.WITHIN: MAX_WITHIN}.get(question.ask, 1)
+    if n_queries * each > MAX_LISTED:
         raise InvalidInput(
-            "neighbors", f"{asked} is not allowed; it must lie in [1, {n_rows}], the number of rows"
+            "X",
+            f"has {n_queries} rows, of which each may have {each} neighbours in the answer; ask about"
+            f" {MAX_LISTED // each} rows at once",
         )
     radius = float(settings["radius"]) if question.radius is None else question.radius
     if not 0.0 <= radius < float("inf"):

@@ -16,6 +16,10 @@ from gradloom.tensors import Tensors
 
 MAX_WITHIN = 10_000
 """Rows within the radius of one query that are listed; more are refused."""
+MAX_NEIGHBORS = 10_000
+"""Of one query; more are refused."""
+MAX_LISTED = 1 << 22
+"""Rows that the lists of one answer name together, whoever gives it to a client: about 64 MiB of an answer."""
 
 
 class Ask(StrEnum):

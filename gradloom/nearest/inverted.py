@@ -34,6 +34,11 @@ class Inverted:
     starts: Places  # (c + 1,) where each list begins in ``order``
     rows: Singles  # (n, d + 1) rough rows in that order
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the lists."""
+        return self.centroids.nbytes + self.order.nbytes + self.starts.nbytes + self.rows.nbytes
+
 
 def inverted(rough: Rough, shard: int, n_lists: int) -> Inverted:
     """Put rows into ``n_lists`` lists; 0 = 4 times the square root of their number."""

@@ -4,12 +4,22 @@ Making it is a pure function of the rows, so keeping it changes no result. A wor
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import ref
 
 from numpy.typing import NDArray
 
-T = TypeVar("T")
+
+class Made(Protocol):
+    """What takes memory beside the rows."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of it, without the rows themselves."""
+        ...
+
+
+T = TypeVar("T", bound=Made)
 
 _KEPT: dict[int, tuple["ref[NDArray[Any]]", dict[object, Any]]] = {}
 
@@ -25,3 +35,9 @@ def kept_with(X: NDArray[Any], key: object, make: Callable[[], T]) -> T:
         made[key] = make()
     value: T = made[key]
     return value
+
+
+def kept_bytes(X: NDArray[Any]) -> int:
+    """Memory of all that is kept for the rows X."""
+    found = _KEPT.get(id(X))
+    return 0 if found is None or found[0]() is not X else sum(made.nbytes for made in found[1].values())

@@ -51,6 +51,11 @@ class Rough:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the copy."""
+        return self.rows.nbytes + self.slack.nbytes + self.zeros.nbytes
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoughQueries:
@@ -76,6 +81,11 @@ class RoughSums:
 
     def __len__(self) -> int:
         return int(self.columns.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the copy."""
+        return self.columns.nbytes + self.error.nbytes
 
 
 Prepared = Rough | RoughSums

@@ -12,14 +12,21 @@ from gradloom.nearest.inverted import Inverted, inverted, probe
 from gradloom.nearest.kept import kept_with
 from gradloom.nearest.lists import lists_of_nearest, lists_within, stacked
 from gradloom.nearest.rough import Prepared, Rough, prepared
-from gradloom.nearest.search import nearest, within
+from gradloom.nearest.search import NO_ROW, Nearest, nearest, within
 from gradloom.tensors import Tensors
 
 TILE_ROWS = 1024
 """Queries that are looked at together: about as many as keep the products of matrices at full speed."""
+TILE_PAIRS = 1 << 20
+"""Neighbours of all queries that are looked at together: where many are wanted, fewer queries are."""
 TILE_ROWS_WITHIN = 64
 """Of those for all rows within a radius: each may find very many."""
 SearchName = Literal["exact", "ivf"]
+
+
+def tile_rows(k: int) -> int:
+    """Queries for k neighbours that are looked at together."""
+    return max(1, min(TILE_ROWS, TILE_PAIRS // max(1, k)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,15 +43,24 @@ class Search:
         """The lists of the k nearest rows of queries (q, d), tile by tile."""
         rough = self._rough(rows)
         lists = self._lists(rows, shard, rough) if self.algorithm == "ivf" else None
-        parts = []
-        for start in range(0, max(1, len(queries)), TILE_ROWS):
-            tile = queries[start : start + TILE_ROWS]
+        parts, step = [], tile_rows(k)
+        for start in range(0, max(1, len(queries)), step):
+            tile = queries[start : start + step]
             if lists is not None and isinstance(rough, Rough):
-                found = probe(rows.X, self.metric, rough, lists, tile, k, self.probes)
+                found = self._probed(rows, rough, lists, tile, k)
             else:
                 found = nearest(rows.X, self.metric, rough, tile, k)
             parts.append(lists_of_nearest(found, rows))
         return stacked(parts)
+
+    def _probed(self, rows: Rows, rough: Rough, lists: Inverted, tile: Floats, k: int) -> Nearest:
+        """The nearest rows in the lists that are probed; of all where those hold fewer than are wanted."""
+        found = probe(rows.X, self.metric, rough, lists, tile, k, self.probes)
+        short = np.flatnonzero((found.rows[:, : min(k, len(rows))] == NO_ROW).any(axis=1))
+        if len(short):
+            exact = nearest(rows.X, self.metric, rough, tile[short], k)
+            found.keys[short], found.rows[short] = exact.keys, exact.rows
+        return found
 
     def within(self, rows: Rows, queries: Floats, radius: Floats) -> Tensors:
         """The lists of all rows within ``radius`` (q,) of queries (q, d): exact, whatever the algorithm."""

@@ -21,6 +21,9 @@ from gradloom.saved import restore_value, save_value
 
 Matrix = NDArray[np.float64]
 
+CONSTANT = 1e-14
+"""A variance of at most this times the mean square is what rounding leaves of a column that never varies."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GramState:
@@ -30,6 +33,8 @@ class GramState:
     loss: float = inf
     gradient_norm: float = inf
     solved: bool = False
+    exact: bool = True
+    """Whether the solution meets the conditions of a minimum."""
     stalled: str | None = None
     learning_rate: None = None
 
@@ -60,12 +65,15 @@ class Gram:
         n = len(b)
         penalised = A + np.diag(self.l2[:n])
         start = np.zeros(n)
-        w = lasso(penalised, b, self.l1[:n], start) if self.l1[:n].any() else solve(penalised, b)
+        if self.l1[:n].any():
+            w, exact = lasso(penalised, b, self.l1[:n], start)
+        else:
+            w, exact = solve(penalised, b), True
         loss = 0.5 * max(c - 2.0 * float(b @ w) + float(w @ A @ w), 0.0)
         norm = largest(steepest(w, penalised @ w - b, self.l1[:n]))
         if free_intercept:
             w = np.append(w, means[d] - float(means[:d] @ w))
-        return GramState(w, self._penalised(loss, w), norm, solved=True)
+        return GramState(w, self._penalised(loss, w), norm, solved=True, exact=exact)
 
     def update(self, state: GramState, loss: float, gradient: Vector) -> GramState:
         """The loss and the gradient at the solution, as they are over the rows."""
@@ -89,5 +97,7 @@ class Gram:
 def _without_mean(A: Matrix, b: Vector, c: float) -> tuple[Matrix, Vector, float, Vector]:
     """The quadratic with its last entry, the intercept, at its minimum; and the means of the columns and of y."""
     x, y = A[-1, :-1], float(b[-1])
-    centred = A[:-1, :-1] - np.outer(x, x)
-    return centred, b[:-1] - x * y, c - y * y, np.append(x, y)
+    centred, along = A[:-1, :-1] - np.outer(x, x), b[:-1] - x * y
+    constant = np.diagonal(centred) <= CONSTANT * np.diagonal(A)[:-1]
+    centred[constant], centred[:, constant], along[constant] = 0.0, 0.0, 0.0
+    return centred, along, c - y * y, np.append(x, y)

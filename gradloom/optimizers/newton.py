@@ -27,7 +27,7 @@ from gradloom.optimizers.optimizer import (
     longest_step,
     steepest,
 )
-from gradloom.optimizers.quadratics import lasso, solve
+from gradloom.optimizers.quadratics import Matrix, lasso, solve, unit_scale
 from gradloom.saved import restore_value, save_value
 
 SUFFICIENT_DECREASE = 1e-4
@@ -36,6 +36,8 @@ SMALLER_STEPS = tuple(2.0**-k for k in range(1, 11))
 MAX_REFUSALS = 4
 FLAT_STEPS = 3
 """So many steps in a row that lower neither the loss nor the gradient end the search."""
+MOST_LEFT = 0.1
+"""Of the gradient, relative, after a step that a singular Hessian gave; with more it had no say where to go."""
 SHRINKING = (0.1, 0.5)
 """After a refusal the next step is this much of the last one, at least and at most."""
 
@@ -158,9 +160,9 @@ class Newton:
         for values, index in zip(hessian.values, hessian.index, strict=True):
             x, g = here.point[index], here.gradient[index]
             if self.l1 is None or not np.any(self.l1[index]):
-                direction[index] = solve(values, -g)
+                direction[index] = _downhill(values, g)
             else:
-                direction[index] = lasso(values, values @ x - g, self.l1[index], x) - x
+                direction[index] = lasso(values, values @ x - g, self.l1[index], x).point - x
         decrease = float(here.gradient @ direction)
         return direction, decrease + self._absolute(here.point + direction) - self._absolute(here.point)
 
@@ -184,6 +186,13 @@ class Newton:
             if total <= last.loss + SUFFICIENT_DECREASE * step * state.decrease:
                 good.append((total, step))
         return min(good)[1] if good else None
+
+
+def _downhill(A: Matrix, g: Vector) -> Vector:
+    """-A^-1 g; and along what A says nothing of, if most of g is there, a step as of curvature 1 on A's own scale."""
+    p = solve(A, -g)
+    unit, left = unit_scale(A), -(g + A @ p)
+    return p + np.square(unit) * left if largest(unit * left) > MOST_LEFT * largest(unit * g) else p
 
 
 def _damped(hessian: Blocks, least: float) -> Blocks:

@@ -159,7 +159,9 @@ def check_packed(specs: Sequence[tensor_pb2.TensorSpec], limit_bytes: int = MAX_
             raise FrameRefused(f"tensor {spec.name!r} has unknown dtype {spec.dtype} or codec {spec.codec}")
         if len(spec.shape) > _MAX_AXES:
             axes = len(spec.shape)
-            raise FrameRefused(f"tensor {spec.name!r} has the shape of {axes} axes; at most {_MAX_AXES} may be")
+            raise FrameRefused(
+                f"tensor {spec.name!r} has the shape of {axes} axes; at most {_MAX_AXES} may be"
+            )
     packed = raw_bytes([spec for spec in specs if spec.codec != tensor_pb2.CODEC_DENSE])
     if packed > limit_bytes:
         raise FrameRefused(f"packed tensors take {packed} bytes once decoded; at most {limit_bytes} may")

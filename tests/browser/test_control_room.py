@@ -76,8 +76,9 @@ def test_a_job_is_submitted_watched_and_steered(page: Page, room: str, table: Pa
     expect(part(page, "state")).to_have_text("running")
     the_loss_falls(page)
     the_learning_rate_is_changed(page)
-    it_is_paused_stepped_and_resumed(page)
+    it_is_paused_and_stepped(page)
     it_is_set_back(page)
+    it_goes_on(page)
     it_is_cancelled(page)
 
 
@@ -113,7 +114,7 @@ def the_learning_rate_is_changed(page: Page) -> None:
     expect(part(page, "loss-chart")).to_contain_text("learning_rate 0.004")
 
 
-def it_is_paused_stepped_and_resumed(page: Page) -> None:
+def it_is_paused_and_stepped(page: Page) -> None:
     part(page, "pause").click()
     expect(part(page, "state")).to_have_text("paused")
     part(page, "note").fill("<b>three</b> more")
@@ -123,6 +124,10 @@ def it_is_paused_stepped_and_resumed(page: Page) -> None:
     part(page, "steps").fill("3")
     part(page, "step").click()
     expect(part(page, "round")).to_contain_text(f"{before + 3:,} /")
+    expect(part(page, "resume")).to_be_visible()
+
+
+def it_goes_on(page: Page) -> None:
     part(page, "resume").click()
     expect(part(page, "state")).to_have_text("running")
     part(page, "why").click()
@@ -136,7 +141,11 @@ def it_is_set_back(page: Page) -> None:
     part(page, "rollback-yes").click()
     refusal = part(page, "rollback-dialog").get_by_role("alert")
     expect(refusal).to_contain_text("no checkpoint")
-    page.get_by_role("button", name="Leave it").click()
+    kept = re.findall(r"\d+", refusal.inner_text())[-1]
+    part(page, "rollback-round").fill(kept)
+    part(page, "rollback-yes").click()
+    expect(part(page, "changes")).to_contain_text(f"set back to the checkpoint of round {kept}")
+    expect(part(page, "loss-chart")).to_contain_text(f"back to {kept}")
 
 
 def it_is_cancelled(page: Page) -> None:

@@ -335,8 +335,8 @@ class World:
             self.coordinator.dispatch(event)
 
     def _exclude_for_a_while(self, name: str) -> None:
-        self.exclude(name, True)
         self.clock.after(self.rng.uniform(0.1, 5.0), lambda: self.exclude(name, False))
+        self.exclude(name, True)  # at last: the coordinator may die of it
 
     def _change(self, name: str) -> None:
         """Only what changes no bit of the result."""

@@ -4,15 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from builders.durable import until, until_durable
 from builders.proxy import Proxy, proxy_to
 from builders.shell import Shell
 from gradloom import LocalCluster
@@ -65,13 +65,6 @@ def until_round(events: Iterator[JobEvent], wanted: int) -> None:
         if isinstance(event.what, RoundCompleted) and event.what.round >= wanted:
             return
     raise AssertionError(f"the job ended before round {wanted}")
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {LIMIT_S:g} s: {what}"
-        time.sleep(0.01)
 
 
 def ledger_of(job: Job | JobView) -> Compression:
@@ -285,10 +278,8 @@ def test_a_coordinator_that_comes_back_goes_on_with_what_workers_have(digits: Pa
             reference, _ = completed(submit(client, digits, rounds=300, downlink="int8"))
             job = submit(client, digits, rounds=300, downlink="int8")
             lossy = submit(client, digits, rounds=300, codec="topk:0.1", downlink="int8")
-            folders = [cluster.data_dir / "checkpoints" / one.id for one in (job, lossy)]
-            until(
-                lambda: all(len(list(folder.glob("*"))) >= 2 for folder in folders), "there are checkpoints"
-            )
+            for one in (job, lossy):
+                until_durable(cluster, one, after_round=0)
             cluster.kill_coordinator()
             cluster.restart_coordinator()
             with cluster.client() as again:

@@ -2,17 +2,16 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from builders.durable import until, until_durable
 from gradloom import LocalCluster
 from gradloom.client import Client, Job
 from gradloom.jobs import JobEvent, JobState, JobView, Note, RoundCompleted, StateChanged
@@ -83,13 +82,6 @@ def until_round(events: Iterator[JobEvent], wanted: int) -> list[JobEvent]:
     raise AssertionError(f"the job ended before round {wanted}")
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {LIMIT_S:g} s: {what}"
-        time.sleep(0.01)
-
-
 def until_checkpoint(cluster: LocalCluster, job: Job, at_least: int = 2) -> list[Path]:
     """The job's checkpoints, the newest first, once there are so many."""
     folder = cluster.data_dir / "checkpoints" / job.id
@@ -99,18 +91,6 @@ def until_checkpoint(cluster: LocalCluster, job: Job, at_least: int = 2) -> list
 
     until(lambda: len(files()) >= at_least, f"{job.id} has {at_least} checkpoints")
     return files()
-
-
-def until_durable(cluster: LocalCluster, job: Job, after_round: int) -> None:
-    """Wait until the database knows of a checkpoint that was taken after a round."""
-    uri = f"file:{cluster.data_dir / 'gradloom.db'}?mode=ro"
-
-    def newest() -> int:
-        with closing(sqlite3.connect(uri, uri=True, timeout=10.0)) as database:
-            found = database.execute("SELECT max(round) FROM checkpoints WHERE job = ?", (job.id,)).fetchone()
-        return int(found[0] or 0)
-
-    until(lambda: newest() > after_round, f"a checkpoint of {job.id} after round {after_round} is durable")
 
 
 def notes(events: list[JobEvent]) -> list[str]:

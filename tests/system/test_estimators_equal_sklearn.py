@@ -242,7 +242,7 @@ def test_networks_learn_as_well_as_scikit_learns() -> None:
 
 def test_steps_along_the_gradient_come_near_the_minimum() -> None:
     X, y = scaled(load_breast_cancer)
-    steps = gradloom.linear_model.SGDClassifier(loss="log_loss", alpha=0.01, tol=1e-3).fit(X, y)
+    steps = gradloom.linear_model.SGDClassifier(loss="log_loss", alpha=0.01, tol=1e-3, batch_size=0).fit(X, y)
     exact = sklearn.linear_model.LogisticRegression(C=1 / (0.01 * len(y)), tol=1e-10).fit(X, y)
     np.testing.assert_allclose(steps.predict_proba(X), exact.predict_proba(X), atol=0.02)
     batches = gradloom.linear_model.SGDClassifier(tol=None, max_iter=30, batch_size=100, random_state=0).fit(
@@ -251,7 +251,9 @@ def test_steps_along_the_gradient_come_near_the_minimum() -> None:
     assert batches.score(X, y) > 0.95
     assert batches.n_iter_ == 30
     X, y = scaled(load_diabetes)
-    regression = gradloom.linear_model.SGDRegressor(alpha=0.1, learning_rate="constant", eta0=0.2, tol=1e-8)
+    regression = gradloom.linear_model.SGDRegressor(
+        alpha=0.1, learning_rate="constant", eta0=0.2, tol=1e-8, batch_size=0
+    )
     ridge = sklearn.linear_model.Ridge(alpha=0.1 * len(y)).fit(X, y)
     np.testing.assert_allclose(regression.fit(X, y).coef_, ridge.coef_, atol=1e-3)
 

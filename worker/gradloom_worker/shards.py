@@ -13,6 +13,7 @@ from gradloom.data.manifest import Manifest, ShardPlan
 from gradloom.data.preparation import Preparation, prepare
 from gradloom.data.reading import read_rows
 from gradloom.data.shard import RawShard, Shard
+from gradloom.nearest.kept import kept_bytes
 
 V = TypeVar("V")
 RAW = "raw"
@@ -28,7 +29,10 @@ class _Entry(Generic[V]):
 
 
 class ShardStore:
-    """A least-recently-used cache of raw and prepared shards, bounded in bytes."""
+    """A least-recently-used cache of raw and prepared shards, bounded in bytes.
+
+    What a search has made of the rows of a shard counts with it; it goes when the shard goes.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -74,13 +78,25 @@ class ShardStore:
         self.on_read(manifest.files[0].format, time.perf_counter() - start)
         return raw
 
+    def _count_anew(self) -> None:
+        """The shard that was used last may have grown since: what was made of it is known only now."""
+        if not self._entries:
+            return
+        last = self._entries[next(reversed(self._entries))]
+        if isinstance(last.value, Shard):
+            grown = last.value.nbytes + kept_bytes(last.value.train.X)
+            self.nbytes += grown - last.nbytes
+            last.nbytes = grown
+
     def _get(self, key: CacheKey) -> RawShard | Shard | None:
+        self._count_anew()
         entry = self._entries.get(key)
         if entry is None:
             self.misses += 1
             return None
         self.hits += 1
         self._entries.move_to_end(key)
+        self._make_room()
         return entry.value
 
     def _take(self, key: CacheKey) -> RawShard | Shard | None:
@@ -93,6 +109,9 @@ class ShardStore:
     def _put(self, key: CacheKey, value: RawShard | Shard, nbytes: int) -> None:
         self._entries[key] = _Entry(value, nbytes)
         self.nbytes += nbytes
+        self._make_room()
+
+    def _make_room(self) -> None:
         while self.nbytes > self._limit and len(self._entries) > 1:
             _, oldest = self._entries.popitem(last=False)
             self.nbytes -= oldest.nbytes

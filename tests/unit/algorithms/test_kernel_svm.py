@@ -78,11 +78,12 @@ def test_every_kernel_ends_at_the_optimum_of_libsvm(name: str, given: Mapping[st
     assert abs(len(model.support_vectors) - len(twin.support_)) <= 0.01 * len(twin.support_) + 1
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("name", ["breast_cancer", "iris"])
-def test_balanced_class_weights_are_those_of_scikit_learn(name: str) -> None:
-    data = data_set(name, rows=300)
+def test_balanced_class_weights_are_those_of_scikit_learn(name: str, weighted: bool) -> None:
+    data = data_set(name, rows=300, weighted=weighted)
     model = svm(data, class_weight="balanced", tolerance=1e-7)
-    twin = SVC(class_weight="balanced", tol=1e-7).fit(data.X, data.y)
+    twin = SVC(class_weight="balanced", tol=1e-7).fit(data.X, data.y, data.weight)
     np.testing.assert_allclose(model.pair_decisions(data.X), decisions_of(twin, data.X), atol=1e-5)
 
 
@@ -98,6 +99,49 @@ def test_rows_far_from_the_origin_keep_their_distances() -> None:
     far = Data(data.X + 1000.0, data.y)
     near, moved = (svm(d, dtype="float32", gamma=0.05) for d in (data, far))
     np.testing.assert_allclose(moved.pair_decisions(far.X), near.pair_decisions(data.X), atol=1e-2)
+
+
+def test_a_linear_machine_on_raw_columns_is_the_optimum() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    model = svm(Data(X, y), kernel="linear")
+    first, f = np.where(y == 0, 1.0, -1.0), model.pair_decisions(X)[:, 0]
+    w = model.coefficients[:, 0] @ model.support_vectors
+    primal = 0.5 * w @ w + np.maximum(0.0, 1.0 - first * f).sum()
+    assert primal == pytest.approx(np.abs(model.coefficients).sum() - 0.5 * w @ w, rel=1e-4)
+    twin = model.to_sklearn().decision_function(_frame(X, model))
+    np.testing.assert_allclose(-twin, f, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_linear_machine_far_from_the_origin_is_the_one_near_to_it(dtype: str) -> None:
+    X = np.random.default_rng(0).normal(size=(300, 4))
+    near, moved = (svm(Data(rows, X[:, 0] > 0), kernel="linear", dtype=dtype) for rows in (X, X + 1e4))
+    expected = near.pair_decisions(X)
+    np.testing.assert_allclose(
+        moved.pair_decisions(X + 1e4), expected, atol=0.5 if dtype == "float32" else 0.01
+    )
+
+
+def test_a_linear_machine_that_is_stopped_early_has_no_rows() -> None:
+    data = data_set("iris")
+    algorithm = build("kernel_svm", {**EXACT, "kernel": "linear"})
+    for rounds in (0, 1):
+        model = train(algorithm, data, at_most=rounds)
+        assert isinstance(model, KernelMachine)
+        np.testing.assert_array_equal(model.intercept, np.zeros(3))
+
+
+def test_landmarks_of_a_linear_kernel_far_from_the_origin() -> None:
+    data = data_set("breast_cancer")
+    model = svm(Data(data.X + 5.0, data.y), kernel="linear", method="nystroem", landmarks=40)
+    assert model.metadata["method"] == "nystroem"
+    assert model.scores(data.X + 5.0, data.y)["accuracy"] > 0.97
+
+
+def test_a_kernel_that_no_step_can_solve_is_refused_with_a_cure() -> None:
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    with pytest.raises(JobFailed, match=r"rounding allows no better solution; try standardised columns"):
+        svm(Data(X + 300.0, X[:, 0] * X[:, 1] > 0), kernel="poly")
 
 
 @pytest.mark.parametrize(("shape", "break_ties"), [("ovr", False), ("ovr", True), ("ovo", False)])

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from gradloom.algorithms import build
 from gradloom.algorithms.draws import Draws, Race, race_keys, row_uniforms
 from gradloom.algorithms.kmeans import KMeansState, Phase
-from gradloom.errors import InvalidInput
+from gradloom.errors import InvalidInput, JobFailed
 from gradloom.models import Clusters
 from gradloom.tensors import Tensors
 from tests.unit.algorithms.case import part, whole_of
@@ -300,6 +300,54 @@ def test_batches_stop_when_the_smoothed_cost_gets_no_better() -> None:
     assert int(str(model.metadata["iterations"])) < 500
 
 
+def test_max_epochs_counts_passes_whatever_the_batches() -> None:
+    X, _ = SETS["iris"]
+    for batch_size, expected in ((50, 6), (64, 4), (1000, 2)):
+        given = {"n_clusters": 3, "batch_size": batch_size, "patience": 0, "tolerance": 0.0}
+        model = clusters(X, **given, max_epochs=2)
+        assert (model.metadata["iterations"], model.metadata["stopped"]) == (
+            expected,
+            "max_epochs = 2 reached",
+        )
+        first = clusters(X, **given, max_epochs=100, max_rounds=3)
+        assert (first.metadata["iterations"], first.metadata["stopped"]) == (3, "max_rounds = 3 reached")
+
+
+# ---- digits
+
+
+def far_groups() -> Floats:
+    near, _ = make_blobs(300, centers=[[0, 0], [6, 0], [0, 6]], cluster_std=0.5, random_state=0)
+    return np.concatenate([near, near + np.array([1e5, 0.0])])
+
+
+def test_groups_that_lie_far_apart_are_told_apart_by_default() -> None:
+    X = far_groups()
+    model = train(build("kmeans", {"n_clusters": 6, "n_init": 5, "init": "k-means++"}), unlabelled(X))
+    expected = Twin(6, n_init=5, random_state=0).fit(X).inertia_
+    assert isinstance(model, Clusters)
+    assert model.metadata["inertia"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_weights_of_a_model_are_those_of_what_it_predicts(dtype: str) -> None:
+    X = far_groups()
+    model = clusters(X, n_clusters=6, init="k-means++", dtype=dtype)
+    np.testing.assert_array_equal(model.weights, np.bincount(model.predict(X), minlength=6))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit", "cure"), [("float32", 1e25, "try dtype=float64,"), ("float64", 1e160, "try columns")]
+)
+def test_values_whose_squares_are_no_numbers_are_refused(dtype: str, unit: float, cure: str) -> None:
+    X, algorithm = SETS["iris"][0], build("kmeans", {"dtype": dtype})
+    schema = schema_of(unlabelled(X), algorithm.needs)
+    state, shards = algorithm.start(schema), shards_of(unlabelled(X * unit), schema, 3)
+    total = total_of(algorithm, shards, algorithm.broadcast(state))
+    with pytest.raises(JobFailed, match=f"not a finite number: .* too large for {dtype}; {cure}"):
+        algorithm.update(state, total)
+
+
 # ---- what is refused, what is told
 
 
@@ -327,6 +375,7 @@ def test_batches_stop_when_the_smoothed_cost_gets_no_better() -> None:
         ({"local_trials": 3}, "local_trials: means nothing to"),
         ({"patience": 3}, "patience: means nothing without batches"),
         ({"reassignment_ratio": 0.5}, "reassignment_ratio: means nothing without batches"),
+        ({"max_epochs": 3}, "max_epochs: means nothing without batches"),
         ({"n_clusters": 0}, "n_clusters: 0 is not allowed"),
         ({"init": "kmeans"}, "init: 'kmeans' is not allowed"),
     ],

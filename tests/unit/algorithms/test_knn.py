@@ -13,7 +13,8 @@ from gradloom.algorithms import build, knn
 from gradloom.algorithms.serving import Posed
 from gradloom.errors import InvalidInput
 from gradloom.models import Neighbors, model_from_bytes
-from gradloom.nearest.answers import Ask, Question
+from gradloom.models.neighbors import checked_question
+from gradloom.nearest.answers import MAX_LISTED, MAX_WITHIN, Ask, Question, Voting
 from gradloom.queries import answer_of
 from gradloom.tensors import sha256
 
@@ -124,7 +125,7 @@ def test_the_smallest_of_equal_classes_wins() -> None:
 def test_held_out_rows_are_scored_against_all_train_rows(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knn, "TILE_ROWS", 16)
+    monkeypatch.setattr("gradloom.nearest.searching.TILE_ROWS", 16)
     for name, data in (("knn_classifier", shuffled(IRIS)), ("knn_regressor", shuffled(DIABETES))):
         X, y = data
         job = Served.trained(name, X, y, settings, n_shards=6, test_fraction=0.3)
@@ -201,6 +202,17 @@ def test_the_approximate_search_answers_and_is_refused_where_there_is_none() -> 
         build("neighbors", {"probes": 3})
 
 
+def test_a_query_whose_lists_hold_too_few_rows_is_compared_with_all() -> None:
+    X = np.r_[np.zeros((60, 3)), np.random.default_rng(0).normal(size=(40, 3)) + 100.0]
+    job = Served.trained(
+        "neighbors", X, np.zeros(100), {"algorithm": "ivf", "probes": 1, **CLUSTER}, n_shards=2
+    )
+    found = job.answer(Question(Ask.NEIGHBORS, 30), X[60:])
+    _, places = brute_force("euclidean", X, X[60:], 30)
+    assert found.ids.max() < 100
+    np.testing.assert_array_equal(found.ids, places)
+
+
 # ---- what is refused
 
 
@@ -241,6 +253,7 @@ def test_data_that_is_too_large_for_a_model_or_for_held_out_rows_is_refused(
     ("words", "question"),
     [
         (r"neighbors: 151 is not allowed; it must lie in \[1, 150\]", Question(Ask.NEIGHBORS, 151)),
+        (r"neighbors: 10001 is not allowed", Question(Ask.NEIGHBORS, 10_001)),
         ("radius: -1.0 is not allowed", Question(Ask.WITHIN, radius=-1.0)),
         ("radius: nan is not allowed", Question(Ask.WITHIN, radius=float("nan"))),
         ("ask: there are no classes", Question(Ask.PROBABILITIES)),
@@ -249,9 +262,54 @@ def test_data_that_is_too_large_for_a_model_or_for_held_out_rows_is_refused(
 def test_questions_that_can_not_be_answered_are_refused(words: str, question: Question) -> None:
     job = Served.trained("neighbors", *IRIS, {})
     with pytest.raises(InvalidInput, match=words):
-        job.algorithm.check_question(job.state.schema, question)
+        job.algorithm.check_question(job.state.schema, question, 2)
     with pytest.raises(InvalidInput, match=words):
         answer_of(job.algorithm.finish(job.state), question, IRIS[0][:2])
+
+
+def test_more_neighbours_than_may_be_asked_for_are_refused_however_many_rows_there_are() -> None:
+    voting, settings = Voting("euclidean", "uniform"), {"n_neighbors": 5, "radius": 1.0}
+    assert checked_question(Question(Ask.NEIGHBORS, 10_000), voting, settings, 10**6) == (10_000, 1.0)
+    with pytest.raises(InvalidInput, match=r"10001 is not allowed; it must lie in \[1, 10000\], of 1000000"):
+        checked_question(Question(Ask.NEIGHBORS, 10_001), voting, settings, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("question", "most"),
+    [
+        (Question(Ask.NEIGHBORS, 100), MAX_LISTED // 100),
+        (Question(Ask.NEIGHBORS), MAX_LISTED // 5),
+        (Question(Ask.WITHIN), MAX_LISTED // MAX_WITHIN),
+        (Question(Ask.PREDICTIONS), MAX_LISTED),
+    ],
+)
+def test_an_answer_that_is_too_large_for_a_client_is_refused_before_it_is_looked_for(
+    question: Question, most: int
+) -> None:
+    job = Served.trained("neighbors", *IRIS, {})
+    model = job.algorithm.finish(job.state)
+    job.algorithm.check_question(job.state.schema, question, most)
+    model.check_size(question, most)
+    with pytest.raises(InvalidInput, match=rf"X: has {most + 1} rows.*ask about {most} rows at once"):
+        job.algorithm.check_question(job.state.schema, question, most + 1)
+    with pytest.raises(InvalidInput, match="rows at once"):
+        model.check_size(question, most + 1)
+
+
+def test_the_more_neighbours_are_wanted_the_fewer_queries_a_round_takes() -> None:
+    knn = build("neighbors", {"n_neighbors": "9"})
+    rows = [knn.tile_rows(Question(Ask.NEIGHBORS, k)) for k in (0, 1024, 10_000)]
+    assert rows == [1024, 1024, 104]
+    assert build("neighbors", {"n_neighbors": "10000"}).tile_rows(Question()) == 104
+
+
+def test_a_model_answers_tile_by_tile_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Served.trained("knn_classifier", *IRIS, {})
+    model, X = job.algorithm.finish(job.state), IRIS[0]
+    whole = model.predict_proba(X), model.kneighbors(X, 4).ids, model.radius_neighbors(X).ids
+    monkeypatch.setattr("gradloom.nearest.searching.TILE_PAIRS", 28)
+    tiles = model.predict_proba(X), model.kneighbors(X, 4).ids, model.radius_neighbors(X).ids
+    assert all(np.array_equal(a, b) for a, b in zip(whole, tiles, strict=True))
 
 
 # ---- the model

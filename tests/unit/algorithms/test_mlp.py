@@ -39,6 +39,16 @@ def scaled(X: Any, y: Any) -> Data:
 # ---- scikit-learn's networks are these
 
 
+@pytest.mark.parametrize(("spread", "scale"), [(0.0, 1.0), (1e-4, 1e-4), (30.0, 30.0)])
+def test_a_target_far_from_0_is_measured_around_its_mean(spread: float, scale: float) -> None:
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    t = (X[:, 0] - X[:, 0].mean()) / X[:, 0].std()
+    state = train_state(build("mlp_regressor", {"max_epochs": 1}), Data(X, 1e4 + spread * t), at_most=3)
+    assert state.measured
+    assert state.target_center == pytest.approx(1e4, rel=1e-15)
+    assert state.target_scale == pytest.approx(scale, rel=1e-6)
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
 @pytest.mark.parametrize("kind", ["two classes", "three classes", "regression"])

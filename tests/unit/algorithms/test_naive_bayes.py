@@ -79,6 +79,7 @@ def test_multinomial(name: str, weighted: bool, settings: dict[str, Any]) -> Non
         twin = MultinomialNB(**{"force_alpha": False, **settings}).fit(data.X, data.y, data.weight)
     model = trained("multinomial_nb", data, **settings)
     np.testing.assert_allclose(model.log_probabilities, twin.feature_log_prob_, rtol=1e-10)
+    np.testing.assert_allclose(model.to_sklearn().feature_count_, twin.feature_count_, rtol=1e-12)
     np.testing.assert_allclose(model.log_priors, twin.class_log_prior_, rtol=1e-12)
     assert_predicts_as(model, twin, data.X)
 

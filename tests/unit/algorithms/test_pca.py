@@ -1,6 +1,7 @@
 """Principal components are scikit-learn's: directions, signs, variances, coordinates."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.decomposition import PCA
 from gradloom.algorithms import build
 from gradloom.errors import DataError, InvalidInput
 from gradloom.models import Components
-from tests.unit.algorithms.training import Data, train, train_state
+from tests.unit.algorithms.training import Data, schema_of, train, train_state
 
 Floats = NDArray[np.float64]
 SETS: dict[str, Floats] = {
@@ -159,8 +160,8 @@ def test_rows_that_do_not_vary_have_components_without_variance() -> None:
         ),
         ({"n_components": "1.5"}, "n_components: 1.5 is not allowed"),
         ({"n_components": "mle"}, "n_components: 'mle' is not allowed"),
-        ({"solver": "randomized"}, "n_components: 'all' needs solver=gram"),
-        ({"solver": "randomized", "n_components": 0.5}, "n_components: 0.5 needs solver=gram"),
+        ({"solver": "randomized"}, "n_components: 'all' needs solver=gram or auto"),
+        ({"solver": "randomized", "n_components": 0.5}, "n_components: 0.5 needs solver=gram or auto"),
         ({"solver": "gram", "oversamples": 3}, "oversamples: means nothing to solver=gram"),
     ],
 )
@@ -181,11 +182,43 @@ def test_data_without_a_variance_is_refused() -> None:
         train_state(build("pca"), Data(np.ones((1, 2)), np.zeros(1)), 1)
     with pytest.raises(DataError, match=r"weight: the train rows weigh 0\.5"):
         components(np.eye(2), np.array([0.25, 0.25]))
-    wide = Data(np.eye(3, 4097), np.zeros(3))
-    with pytest.raises(
-        InvalidInput, match="n_components: 'all' needs solver=gram; 4097 columns are more than 4096"
-    ):
-        train_state(build("pca"), wide, 1)
+
+
+@pytest.mark.parametrize(
+    ("d", "settings", "message"),
+    [
+        (
+            8193,
+            {"solver": "gram", "n_components": 2},
+            r"solver: gram needs 0\.5 GiB a shard for 8193 columns",
+        ),
+        (
+            8193,
+            {},
+            "n_components: 'all' of 100000 rows and 8193 columns takes too much memory; a whole number",
+        ),
+        (
+            30_000,
+            {"n_components": 0.9},
+            r"n_components: 0\.9 of 100000 rows and 30000 columns takes too much",
+        ),
+    ],
+)
+def test_a_matrix_that_is_too_large_is_refused_before_it_is_made(
+    d: int, settings: dict[str, object], message: str
+) -> None:
+    algorithm = build("pca", settings)
+    schema = schema_of(Data(np.eye(3, d), np.zeros(3)), algorithm.needs)
+    with pytest.raises(InvalidInput, match=message):
+        algorithm.start(replace(schema, train_rows=100_000))
+
+
+@pytest.mark.parametrize("wanted", ["all", 0.9])
+def test_all_components_of_few_rows_with_very_many_columns(wanted: object) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 9000)) * np.linspace(1.0, 3.0, 30)[:, np.newaxis] + 5.0
+    model = components(X, n_components=wanted)
+    assert_same(model, PCA(None if wanted == "all" else wanted, svd_solver="full").fit(X), X)
 
 
 def test_a_model_refuses_what_it_cannot_transform() -> None:

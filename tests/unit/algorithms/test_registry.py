@@ -87,6 +87,13 @@ def test_values_that_are_refused_and_in_which_words(settings: dict[str, object],
         build("logistic", settings)
 
 
+def test_a_long_value_that_is_refused_is_not_repeated_whole() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        build("kmeans", {"n_clusters": "7" * 100_000 + "x"})
+    assert refused.value.field == "n_clusters"
+    assert len(str(refused.value)) < 200
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [

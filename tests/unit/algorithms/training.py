@@ -48,8 +48,9 @@ def schema_of(data: Data, needs: Needs, seed: int = 0) -> Schema:
     weight = np.ones(len(data.X)) if data.weight is None else data.weight
     class_weights: tuple[float, ...] = ()
     if needs.class_weight == "balanced" and classes is not None:
-        per_class = [weight[train & (data.y == c)].sum() for c in classes]
-        class_weights = tuple(weight[train].sum() / (len(classes) * w) for w in per_class)
+        counted = np.ones(len(data.X)) if needs.balance_rows else weight
+        per_class = [counted[train & (data.y == c)].sum() for c in classes]
+        class_weights = tuple(counted[train].sum() / (len(classes) * w) for w in per_class)
         weight = weight * np.asarray(class_weights)[np.searchsorted(classes, data.y)]
     scale = data.X[train].std(axis=0)
     scale[scale == 0] = 1.0

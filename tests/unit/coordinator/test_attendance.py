@@ -2,21 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from gradloom.algorithms import versions
 from gradloom.canonical import Range
-from gradloom.errors import Overloaded
-from gradloom.jobs import WorkerState
+from gradloom.errors import ChecksumMismatch, FrameRefused, Overloaded
+from gradloom.jobs import JobState, WorkerState
 from gradloom.settings import CoordinatorSettings
 from gradloom.v1 import tensor_pb2, worker_pb2
+from gradloom.wire.bundles import bundle_of, encode
 from gradloom.wire.frames import FrameKind, parse_frame
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
-from gradloom_coordinator.attendance import Attendance, plausible
+from gradloom_coordinator.attendance import PACKED_BYTES, Attendance, plausible
 from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.links import Incoming, WorkerLink
+from gradloom_coordinator.links import Given, Incoming, WorkerLink
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.rounds import Refusal
 from gradloom_coordinator.scheduler import Scheduler
@@ -191,6 +194,27 @@ def test_a_token_that_nobody_has_is_no_session(cluster: Cluster, token: str) -> 
     assert cluster.attendance.links["w"] is link
 
 
+def test_an_answer_that_is_said_again_after_a_break_proves_nothing_of_what_came_since() -> None:
+    before, tasks = Given(), [TASK, TASK._replace(range=Range(1, 2))]
+    before.sent(TASK.round, tasks)
+    assert not before.broadcast_arrived
+    after = Given()
+    again = tasks[0]._replace(attempt=3)
+    after.sent(TASK.round, [again])
+    assert not after.answered(tasks[0]), "it was sent on the link before"
+    assert not after.broadcast_arrived
+    assert after.answered(again)
+    assert after.broadcast_arrived
+    assert after.answered(tasks[1]), "by now it is there"
+    after.sent(TASK.round, [tasks[1]])
+    assert after.broadcast_arrived
+    late = TASK._replace(round=4)
+    after.sent(4, [late])
+    assert not after.answered(again), "of the round before"
+    assert not after.broadcast_arrived
+    assert after.answered(late)
+
+
 # ---- what a worker is told
 
 
@@ -264,6 +288,78 @@ def test_given_up_tasks_reach_the_scheduler_as_they_are_named(cluster: Cluster) 
     cluster.attendance.given_up(link, [KEY])
     cluster.attendance.given_up(link, [])
     assert cluster.told[-2:] == [e.TasksGivenUp("w", (TASK,)), e.TasksGivenUp("w", ())]
+
+
+# ---- answers that come with their bytes
+
+OPEN = e.TaskRef("job-1", 1, Range(0, 1), 1)
+
+
+def bomb(n_bytes: int) -> tensor_pb2.Bundle:
+    """Nothing at all, which says that it is so many bytes of zeros once it is decoded."""
+    spec = tensor_pb2.TensorSpec(
+        name="gradient",
+        dtype=tensor_pb2.DTYPE_FLOAT64,
+        shape=[n_bytes // 8],
+        codec=tensor_pb2.CODEC_SPARSE,
+    )
+    bundle = bundle_of(encode({}), 1)
+    bundle.tensors.append(spec)
+    return bundle
+
+
+def with_open_round(cluster: Cluster) -> WorkerLink:
+    """A worker with the one task of a round in its hands."""
+    cluster.attendance._runs = {
+        "job-1": SimpleNamespace(broadcast=None, training=None, state=JobState.RUNNING)
+    }  # type: ignore[dict-item]
+    link = cluster.join()
+    cluster.scheduler.handle(e.JobSubmitted("job-1", "balanced"), cluster.now)
+    cluster.scheduler.handle(e.JobPlanned("job-1", (10,)), cluster.now)
+    cluster.scheduler.handle(e.RoundReady("job-1", 1), cluster.now)
+    assert OPEN in cluster.scheduler.state.workers["w"].tasks
+    return link
+
+
+def test_answers_that_nobody_wants_are_not_decoded(cluster: Cluster) -> None:
+    link = with_open_round(cluster)
+    bundle = bomb(PACKED_BYTES)
+    bundle.inline.checksum += 1
+    for task, refusal in (
+        (OPEN._replace(job="nobody's"), Refusal.UNKNOWN_JOB),
+        (OPEN._replace(round=2), Refusal.LATE),
+        (OPEN._replace(range=Range(0, 2)), Refusal.FOREIGN),
+    ):
+        assert cluster.attendance.decoded(link, task, bundle) is refusal
+    with pytest.raises(ChecksumMismatch):
+        cluster.attendance.decoded(link, OPEN, bundle)
+    cluster.attendance.arrived(link, TASK, worker_pb2.Partial(), Refusal.LATE)
+    assert isinstance(cluster.told[-1], e.PartialArrived), "the scheduler says itself what it refuses"
+
+
+def test_a_few_bytes_can_not_fill_the_memory(cluster: Cluster) -> None:
+    link = with_open_round(cluster)
+    with pytest.raises(FrameRefused, match=f"at most {PACKED_BYTES} may"):
+        cluster.attendance.decoded(link, OPEN, bomb(PACKED_BYTES + 8))
+    run = SimpleNamespace(broadcast=SimpleNamespace(raw_bytes=PACKED_BYTES))
+    cluster.attendance._runs = {"job-1": run}  # type: ignore[dict-item]
+    with pytest.raises(FrameRefused, match=f"at most {4 * PACKED_BYTES} may"):
+        cluster.attendance.decoded(link, OPEN, bomb(4 * PACKED_BYTES + 8))
+    found = cluster.attendance.decoded(link, OPEN, bundle_of(encode({"g": np.ones(3)}), 1))
+    assert isinstance(found, dict)
+    np.testing.assert_array_equal(found["g"], np.ones(3))
+
+
+def test_a_big_partial_that_would_grow_without_end_is_refused_when_it_is_offered(cluster: Cluster) -> None:
+    link = with_open_round(cluster)
+    run = SimpleNamespace(broadcast=None, collector=object(), job_id="job-1")
+    cluster.attendance._runs = {"job-1": run}  # type: ignore[dict-item]
+    bundle = bomb(PACKED_BYTES + 8)
+    bundle.transfer_id = 7
+    link.incoming[7] = Incoming(OPEN, worker_pb2.Partial(bundle=bundle))
+    cluster.attendance.execute(c.AcceptOffer("w", OPEN))
+    assert refused(link) == [7]
+    assert isinstance(cluster.told[-1], e.TaskFailed)
 
 
 # ---- uploads at the end

@@ -50,6 +50,14 @@ async def test_one_that_is_larger_than_a_tile_has_a_round_of_its_own(knn: Serves
     assert sizes(desk.next_tile(knn)) == [1]
 
 
+async def test_who_wants_many_neighbours_makes_the_round_small_for_those_who_come_after(
+    knn: ServesQueries,
+) -> None:
+    desk, many = Desk(), Question(Ask.NEIGHBORS, 10_000)
+    desk.put([query(100, many), query(4), query(1), query(1000), query(20, many)])
+    assert [sizes(desk.next_tile(knn)) for _ in range(3)] == [[100, 4], [1, 1000], [20]]
+
+
 async def test_questions_that_can_not_share_a_round_wait_for_the_next(knn: ServesQueries) -> None:
     desk = Desk()
     desk.put([query(1), query(2, WITHIN), query(3)])

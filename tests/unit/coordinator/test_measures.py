@@ -38,12 +38,11 @@ def test_an_answer_is_counted_with_its_rows_and_times() -> None:
     desk.now = 3.0
     desk.tell(answer("w", task, rows=10, compute_s=1.5, load_s=0.5))
     m = measures(desk)
-    assert total(m.tasks, job_id="job", outcome="succeeded") == 1
-    assert total(m.rows, worker="w", job_id="job") == 10
-    assert total(m.busy, worker="w") == 2.0
+    assert desk.job().counts.succeeded == 1
+    assert desk.job().share("w").rows == 10
     assert seen(m.task_seconds, "w") == (1, 2.0)
     assert seen(m.round_trip, "w") == (1, 1.0)
-    assert total(m.locality, result="miss") == 1
+    assert (m.hits, m.misses) == (0, 1)
     assert total(m.assignments, worker="w") >= 1
 
 

@@ -315,6 +315,36 @@ def test_a_job_that_is_set_back_has_its_workers_forget(tmp_path: Path) -> None:
     assert run.traffic.ledger.resets == 1
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_a_job_that_has_ended_keeps_its_ledger_and_nothing_else(tmp_path: Path, *, released: bool) -> None:
+    run = run_on(tmp_path, codec="topk:0.01", downlink="int8")
+    do_round(run, 2)
+    traffic, view = run.traffic, run.traffic.view()
+    assert traffic.save(run.iterations).arrays
+    assert traffic.verdicts.holders
+    if released:
+        traffic.release()
+    assert run.training is not None
+    message = run.training.message()
+    traffic.prepare_ahead(run.in_force, run.training.algorithm, message, run.iterations, run.round + 1)
+    assert (traffic._ahead is None) is released, "a thread that comes too late leaves nothing behind"
+    traffic.release()
+    assert traffic._ahead is None
+    assert traffic.save(run.iterations).arrays == {}
+    assert traffic.verdicts == Verdicts()
+    assert traffic.view() == view
+
+
+def test_an_answer_that_proves_nothing_says_nothing_about_what_was_heard() -> None:
+    traffic = Traffic(verdicts=Verdicts(tracks=True))
+    traffic.counted("w", ref(1), Account())
+    assert traffic.verdicts.tell("w", 2) == [ref(1)]
+    traffic.arrived("w", ref(2), 1, 1, 0.0, 0.0, heard=False)
+    assert traffic.verdicts.tell("w", 2) == [ref(1)]
+    traffic.arrived("w", ref(2), 1, 1, 0.0, 0.0)
+    assert traffic.verdicts.tell("w", 3) == []
+
+
 def test_checkpoints_of_before_there_were_codecs_can_be_read(tmp_path: Path) -> None:
     run = run_on(tmp_path)
     do_round(run, 2)

@@ -92,7 +92,7 @@ def record(field: str, old: str, new: str, at_round: int = 12, who: str = "ann@l
 def test_changes_are_told_in_words() -> None:
     words = lanes.change_words(record("settings.learning_rate", "none", "0.05"))
     assert words.startswith("learning_rate: none → 0.05, from round 12, by ann@lab at ")
-    assert lanes.change_words(record("paused", "", "lunch")).startswith("paused (lunch), ")
+    assert lanes.change_words(record("paused", "", "paused by ann")).startswith("paused by ann, from round")
     assert lanes.change_words(record("rollback", "30", "20")).startswith(
         "set back to the checkpoint of round 20"
     )

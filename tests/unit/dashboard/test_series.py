@@ -77,12 +77,12 @@ def test_a_story_keeps_rounds_as_curves_and_the_rest_as_sentences() -> None:
     assert [point.round for point in told.points] == [1, 2]
     assert told.newest is not None
     assert told.newest.round == 2
-    assert [entry.kind for entry in told.entries] == ["note", "retry", "state"]
+    assert [entry.kind for entry in told.entries] == ["note", "retry", "running"]
     assert "shards 3 of worker-2 are computed again" in told.entries[1].words
     assert (story.seen, story.ended, story.is_as(told)) == (5, False, True)
     story.take(numbered([StateChanged(JobState.FAILED, "why")], 6)[0])
     assert (story.ended, story.is_as(told)) == (True, False)
-    assert story.told().entries[0] == Entry(6, 1_700_000_000.0, "state", "failed: why")
+    assert story.told().entries[0] == Entry(6, 1_700_000_000.0, "failed", "failed: why")
 
 
 def test_a_long_story_forgets_its_oldest_sentences() -> None:

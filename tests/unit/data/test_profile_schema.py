@@ -31,6 +31,7 @@ def schema_of(
     split: Split | None = None,
     standardize: bool = False,
     class_weight: str = "",
+    balance_rows: bool = False,
 ) -> Schema:
     """The schema of a data set whose columns are called x0, x1, ..., label and weight."""
     matrix = np.asarray(X, dtype=np.float64)
@@ -41,7 +42,9 @@ def schema_of(
         tuple(f"x{j}" for j in range(matrix.shape[1])), "label", None if weight is None else "weight"
     )
     split = split or Split()
-    needs = Needs(task, "float64", standardize, split.validation_fraction, class_weight)
+    needs = Needs(
+        task, "float64", standardize, split.validation_fraction, class_weight, balance_rows=balance_rows
+    )
     return schema_from_profile(profile_shard(raw, split), columns, needs, split)
 
 
@@ -87,6 +90,16 @@ def test_prepared_train_rows_are_those_of_a_standard_scaler() -> None:
     assert schema.preparation.scale[5] == 1.0
     np.testing.assert_allclose(shard.train.X, scaler.transform(X[parts == 0]), atol=1e-12)
     np.testing.assert_allclose(shard.validation.X, scaler.transform(X[parts == 1]), atol=1e-12)
+
+
+def test_balanced_class_weights_add_up_weights_or_count_rows() -> None:
+    X, y, weight = np.zeros((4, 1)), [0, 0, 0, 1], [1.0, 1.0, 2.0, 8.0]
+    by_weight, by_rows = (
+        schema_of(X, y, weight, class_weight="balanced", balance_rows=rows).preparation.class_weights
+        for rows in (False, True)
+    )
+    np.testing.assert_allclose(by_weight, [12 / 8, 12 / 16])
+    np.testing.assert_allclose(by_rows, [4 / 6, 4 / 2])
 
 
 def test_balanced_class_weights_are_those_of_scikit_learn() -> None:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from builders.neighbors import brute_force
 from gradloom.data.shard import Rows
 from gradloom.nearest import kept
 from gradloom.nearest.inverted import inverted, probe
-from gradloom.nearest.kept import kept_with
+from gradloom.nearest.kept import kept_bytes, kept_with
 from gradloom.nearest.rough import center_sum, ready
 from gradloom.nearest.search import NO_ROW
 from gradloom.nearest.searching import Search
@@ -78,17 +79,18 @@ def test_the_same_lists_again_and_others_in_another_shard() -> None:
 
 
 def test_what_is_made_of_rows_lives_as_long_as_they_do() -> None:
-    made = []
+    made: list[NDArray[Any]] = []
 
-    def make() -> str:
-        made.append(1)
-        return "made"
+    def make() -> NDArray[Any]:
+        made.append(np.zeros(5))
+        return made[-1]
 
     gc.collect()
     before = len(kept._KEPT)
     X = np.zeros((3, 2))
-    assert [kept_with(X, "a", make), kept_with(X, "a", make), kept_with(X, "b", make)] == ["made"] * 3
-    assert len(made) == 2
+    found = [kept_with(X, "a", make), kept_with(X, "a", make), kept_with(X, "b", make)]
+    assert [id(one) for one in found] == [id(made[0]), id(made[0]), id(made[1])]
+    assert (kept_bytes(X), kept_bytes(X.copy())) == (2 * 40, 0)
     del X
     gc.collect()
     assert len(kept._KEPT) == before

@@ -120,3 +120,27 @@ def test_rows_that_all_reach_their_bounds_leave_the_intercept_in_the_middle() ->
     np.testing.assert_array_equal(np.abs(found.b), 1e-3)
     assert low < high
     assert found.intercept == pytest.approx(0.5 * (low + high))
+
+
+def test_columns_of_very_different_scales_take_thousands_of_steps_where_pairs_alone_take_millions() -> None:
+    raw = load_breast_cancer().data
+    given = DualProblem(KERNELS[2].gram(raw - raw.mean(axis=0)), Y, np.ones(len(Y)))
+    found = solve(given, 1e-6, max_steps=200_000)
+    primal = (
+        0.5 * found.b @ given.K @ found.b
+        + np.maximum(0.0, 1.0 - Y * (given.K @ found.b + found.intercept)).sum()
+    )
+    assert found.converged
+    assert primal == pytest.approx(found.objective, rel=1e-6)
+    assert_feasible(given, found)
+
+
+def test_what_rounding_does_not_allow_is_given_up_soon() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 4))
+    y = np.where(rows[:, 0] * rows[:, 1] > 0, 1.0, -1.0)
+    given = DualProblem(Kernel("poly", 0.25, 3).gram(rows + 300.0), y, np.ones(120))
+    found = solve(given, 1e-6)
+    assert not found.converged
+    assert found.steps < 200_000
+    assert_feasible(given, found)

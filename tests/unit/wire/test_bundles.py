@@ -217,6 +217,16 @@ def test_packed_tensors_travel_beside_others(text: str, dtype: str) -> None:
     assert encoded.byte_length < raw_bytes(encoded.specs)
 
 
+@pytest.mark.parametrize("codec", [tensor_pb2.CODEC_SPARSE, tensor_pb2.CODEC_LOW_RANK])
+def test_a_few_bytes_that_stand_for_a_large_array_are_refused_before_they_are_decoded(codec: int) -> None:
+    bundle = tensor_pb2.Bundle(tensors=[spec(name, (2**17, 1), 0, codec=codec) for name in "ab"])
+    bundle.inline.checksum = bundle_of(encode({}), 1).inline.checksum
+    with pytest.raises(FrameRefused, match="packed tensors take 2097152 bytes once decoded; at most 2097151"):
+        decode_inline(bundle, 2**21 - 1)
+    with pytest.raises(FrameRefused, match="take 36507222016 bytes once decoded; at most 17179869184"):
+        decode([spec(name, (17, 2**27), 0, codec=codec) for name in "ab"], memoryview(b""))
+
+
 @pytest.mark.parametrize(
     "change",
     [

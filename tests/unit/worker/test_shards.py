@@ -9,6 +9,7 @@ from builders.averaging import manifest_of, write_rows
 from gradloom.data.manifest import Manifest
 from gradloom.data.preparation import Preparation, Split
 from gradloom.errors import ShardChanged
+from gradloom.nearest.searching import Search
 from gradloom_worker.shards import RAW, ShardStore
 
 HOW = Preparation(Split(), "float32", None, (), (), ())
@@ -96,3 +97,20 @@ def test_a_file_that_changed_is_refused(manifest: Manifest, tmp_path: Path) -> N
     write_rows(tmp_path, [0.0] * 400)
     with pytest.raises(ShardChanged, match=r"data\.csv"):
         ShardStore(PLENTY).raw("data", manifest, manifest.shards[0])
+
+
+def test_what_a_search_makes_of_the_rows_counts_and_goes_with_them(manifest: Manifest) -> None:
+    store, search = ShardStore(PLENTY), Search("euclidean", "ivf", 4, 1, np.zeros(1))
+    shards = [store.prepared("data", "how", manifest, plan, HOW) for plan in manifest.shards[:2]]
+    bare = store.nbytes
+    search.make_ready(shards[1].train, 1)
+    assert store.prepared("data", "how", manifest, manifest.shards[0], HOW) is shards[0]
+    copies = 2 * 100 * (1 + 1) * 4  # the rows with their squares: in their order, and list by list
+    assert store.nbytes > bare + copies
+    assert store.evictions == 0
+    small = ShardStore(bare + copies)
+    one = small.prepared("data", "how", manifest, manifest.shards[0], HOW)
+    search.make_ready(one.train, 0)
+    small.prepared("data", "how", manifest, manifest.shards[1], HOW)
+    assert small.evictions == 1
+    assert small.nbytes == shards[1].nbytes
