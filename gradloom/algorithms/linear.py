@@ -89,7 +89,7 @@ class LinearModel:
             s.class_weight if isinstance(s, ClassifierSettings) else "",
             gradients=() if exact or self._walks else ("gradient",),
             parameters=("coefficients",),
-            heavy_update=s.l1 > 0 and not s.stepper,  # coordinate descent, or the corners of a box
+            heavy_update=s.l1 > 0 and not s.stepper,  # signs to search for, or the corners of a box
             center=s.fit_intercept and not self._penalizes_intercept and not s.standardize,
         )
 

@@ -164,7 +164,9 @@ def test_a_job_that_a_person_has_paused_stays_so_until_it_is_resumed() -> None:
 
 def test_checkpoints_that_were_rolled_back_over_are_not_gone_on_from() -> None:
     old, new = (CheckpointKept("job", n, f"uri-{n}", "sha", created_at=float(n)) for n in (10, 20))
-    run = restored_run(stored(record(22, "rollback", "10", at=21.0, old="21"), checkpoints=(new, old)), 1.7e9, 1.0)
+    run = restored_run(
+        stored(record(22, "rollback", "10", at=21.0, old="21"), checkpoints=(new, old)), 1.7e9, 1.0
+    )
     assert run.checkpoints == [old]
 
 
