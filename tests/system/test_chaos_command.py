@@ -20,7 +20,7 @@ from gradloom.jobs import JobState, RoundCompleted
 pytestmark = pytest.mark.system
 
 LIMIT_S = 60.0
-ROUNDS = 250
+ROUNDS = 500
 WIDE = 40_000
 """Columns whose sums are too big to ride in a message."""
 
