@@ -145,10 +145,9 @@ class LinearModel:
     def update(self, state: LinearState, total: Tensors) -> LinearState:
         """One evaluation goes into the optimizer. Raises JobFailed if it is not finite: the training diverged."""
         weight = float(total["weight"])
-        if weight <= 0:
-            raise JobFailed(
-                f"no row of round {state.round} has a weight above 0; a larger batch_size may hold some"
-            )
+        if weight <= 0:  # a batch may hold rows without weight alone; the whole data does not
+            after = replace(state, round=state.round + 1)
+            return self._epoch_seen(self._validated(after, state.optimizer.point, total), 0.0, 0.0)
         try:
             loss, stepped = self._stepped(state, total)
         except NotFinite:
@@ -372,7 +371,7 @@ class LinearModel:
         s = self.settings
         if not s.epoch_patience:
             return state
-        epochs = state.epochs.seen(loss, weight)
+        epochs = state.epochs.seen(loss, weight) if weight > 0 else state.epochs
         if state.round % self._rounds_per_epoch(state.schema) == 0:
             epochs = epochs.ended(
                 state.validation_loss if state.schema.validation_rows else None, s.epoch_tolerance

@@ -109,7 +109,7 @@ def test_a_damaged_result_that_is_too_big_for_a_message_is_computed_again(
     under: Under, tmp_path: Path
 ) -> None:
     data = big_data(tmp_path)
-    settings = {"solver": "gradient_descent", "max_rounds": 60, "tolerance": 0.0}
+    settings = {"solver": "gradient_descent", "max_rounds": 200, "tolerance": 0.0}
 
     def start() -> Job:
         return under.client.submit("linear", data=str(data), target="y", shards=6, settings=settings)

@@ -222,7 +222,10 @@ def test_the_panels_about_stragglers_name_the_slow_worker(scene: Scene) -> None:
 
 def test_the_panels_about_retries_name_the_others(scene: Scene) -> None:
     failed = scene.panel("Whose tasks failed, and why", BEFORE_S)
-    assert {("nonfinite", "worker-0"), ("stream_reset", "worker-2")} <= failed.keys()
+    assert ("nonfinite", "worker-0") in failed
+    # either may have had nothing in hand at that moment; the alert names the one that was killed whatever it had
+    assert {("stream_reset", "far"), ("stream_reset", "worker-2")} & failed.keys()
+    assert {worker for reason, worker in failed if reason == "stream_reset"} <= {"far", "worker-2"}
     assert not [worker for reason, worker in failed if reason == "nonfinite" and worker != "worker-0"]
     resumed = scene.panel("Sessions that were resumed or begun anew", BEFORE_S)
     assert max(resumed, key=resumed.__getitem__)[1] == "far"

@@ -10,7 +10,7 @@ from gradloom.errors import JobFailed
 from gradloom.tensors import Tensors, sum_tensors
 from tests.unit.algorithms.case import Case, World, cast
 from tests.unit.algorithms.cases.linear import ITERATIVE, RICH
-from tests.unit.algorithms.training import total_of, train_state
+from tests.unit.algorithms.training import Data, total_of, train_state
 
 EVALUATED = [case for case in (*ITERATIVE, *RICH) if "local_steps" not in case.settings]
 every_case = pytest.mark.parametrize("case", EVALUATED, ids=str)
@@ -115,3 +115,14 @@ def test_batches_of_one_epoch_are_the_shard_and_each_epoch_has_its_own_order() -
         assert total["rows"] == len(shard.train)
         np.testing.assert_allclose(total["gradient"], whole["gradient"], rtol=1e-10, atol=1e-10)
     assert [float(p["loss"]) for p in epochs[0]] != [float(p["loss"]) for p in epochs[1]]
+
+
+def test_a_batch_of_rows_without_weight_is_passed_over() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3))
+    weight = np.zeros(40)
+    weight[[0, 1, 2, 20]] = 1.0
+    data = Data(X, (X[:, 0] > 0).astype(float), weight)
+    state = train_state(build("logistic", {"solver": "adam", "batch_size": 2, "max_rounds": 60}), data)
+    assert state.round == 60
+    assert np.isfinite(state.optimizer.point).all()
