@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPYPATH := coordinator:worker:dashboard
 
-.PHONY: help setup demo test soak check format stubs dashboards bench clean
+.PHONY: help setup demo test contract soak fuzz check format stubs dashboards rules lock sbom audit bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,10 +24,18 @@ demo: setup  ## train on 336,776 real flights with a local cluster
 
 test: setup  ## the whole test suite
 	@tests/install_packages.sh
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not containers"
+	$(BIN)/python -m pytest -m containers
+
+contract: setup  ## the algorithms' tests alone; with PYTHON=python3.12 VENV=.venv-3.12 on another Python
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests/unit/algorithms
 
 soak: setup  ## simulate SEEDS=100000 worlds on all cores; FIRST=0 is the first seed
 	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),100000)
+
+fuzz: setup  ## fuzz every decoder with atheris for SECONDS=60 each; TARGETS="npz model" are only those
+	@$(BIN)/python -m pip install --quiet --group fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
 check: setup  ## ruff, mypy --strict
 	$(BIN)/ruff check .
@@ -45,6 +53,33 @@ stubs: setup  ## write gradloom/v1 from protos/
 
 dashboards: setup  ## write dashboard/grafana/dashboards from the panels in dashboard/grafana
 	$(BIN)/python dashboard/grafana/generate.py
+
+rules: setup  ## write the rules of dashboard/prometheus once more, for Kubernetes
+	$(BIN)/python dashboard/prometheus/kubernetes.py
+
+# The locks are written by uv, in a virtualenv of its own: nothing of it gets near what users install.
+build/supply/.ready: pyproject.toml
+	@$(PYTHON) -m venv build/supply
+	@build/supply/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@build/supply/bin/python -m pip install --quiet --group supply
+	@touch $@
+
+LOCK = build/supply/bin/uv pip compile pyproject.toml --quiet --no-config --python-version 3.12 --only-binary :all: \
+	--generate-hashes --default-index https://pypi.org/simple --custom-compile-command "make lock" $(LOCKFLAGS)
+
+lock: build/supply/.ready  ## pin what the images install; LOCKFLAGS=--upgrade takes newer versions
+	$(LOCK) --extra coordinator --extra postgres --output-file coordinator/requirements.lock
+	$(LOCK) --extra worker --output-file worker/requirements.lock
+	$(LOCK) --extra dashboard --output-file dashboard/requirements.lock
+
+sbom: build/supply/.ready  ## build/sbom: CycloneDX bills of materials, from the locks
+	@mkdir -p build/sbom
+	@for role in coordinator worker dashboard; do \
+		build/supply/bin/cyclonedx-py requirements $$role/requirements.lock --output-file build/sbom/$$role.cdx.json || exit 1; done
+
+audit: build/supply/.ready  ## compare the locks with known advisories
+	@for role in coordinator worker dashboard; do \
+		build/supply/bin/pip-audit --disable-pip --requirement $$role/requirements.lock || exit 1; done
 
 bench: setup  ## every benchmark, one after the other
 	@for b in gradient round_trip wire scale metrics; do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done

@@ -25,6 +25,7 @@ from scale import JOB, Cluster
 from gradloom.canonical import Range
 from gradloom.jobs import RoundCompleted
 from gradloom.memory import tune_collector, tune_malloc
+from gradloom.steps import Step
 from gradloom_coordinator.accounts import Accounts
 from gradloom_coordinator.events import PartialArrived, RoundReady, TaskRef, TaskTimes
 from gradloom_coordinator.limits import Limits
@@ -86,6 +87,7 @@ def counting_s(n_workers: int) -> float:
     job, worker = state.jobs[JOB], state.workers["w0"]
     assert job.round is not None
     round_, measures = job.round, state.measures
+    book = state.traces.begin(JOB, job.copies, cluster.now)
     shards = next(iter(round_.chunks))
     answer = PartialArrived(
         "w0", TaskRef(JOB, 3, Range(*shards), 1), 100, TaskTimes(compute_s=0.001), PAYLOAD
@@ -96,13 +98,16 @@ def counting_s(n_workers: int) -> float:
         start = time.perf_counter()
         metrics.decided(state, answer, time.perf_counter() - start)
         accounts._count(job, worker, answer, 1.0)  # noqa: SLF001 - what is measured
+        accounts._trace(worker, answer, None, 100, 1.0)  # noqa: SLF001
         measures.hits += 1
         measures.round_trip.observe(0.001, "w0")
         measures.assignments.add("balanced", "w0")
 
     def a_round() -> None:
         metrics.decided(state, ready, 0.001)
-        accounts._at_the_barrier(job, round_, cluster.now)  # noqa: SLF001
+        accounts._at_the_barrier(job, round_, book, cluster.now)  # noqa: SLF001
+        book.opened(4, Step.TRAIN, 4, cluster.now)
+        book.closed(cluster.now)
         metrics.round_done(JOB, DONE)
 
     heartbeat = b"\x12\x02\x08\x01"

@@ -16,6 +16,9 @@ import numpy as np
 
 from gradloom import algorithms
 from gradloom.algorithms.algorithm import Needs, Progress, Settings
+from gradloom.certificate_folder import found_authority, issue_into
+from gradloom.certificates import CertificateRole, Wish
+from gradloom.credentials import utc_now
 from gradloom.data.shard import Rows, Shard
 from gradloom.jobs import RoundCompleted
 from gradloom.memory import tune_malloc
@@ -25,6 +28,7 @@ from gradloom.schema import Schema
 from gradloom.settings import CoordinatorSettings, WorkerSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.tensors import Tensors, sum_tensors
+from gradloom.tls import ClusterTls, TlsFiles
 
 
 class NoopSettings(Settings):
@@ -108,7 +112,15 @@ def register() -> None:
     algorithms.register("noop", version=1, summary="nothing", settings=NoopSettings, make=Noop)
 
 
-def host_workers(count: int, address: str) -> None:
+def make_tls(folder: Path) -> ClusterTls:
+    """Certificates for a cluster on this machine."""
+    found_authority(folder, utc_now())
+    for role in (CertificateRole.COORDINATOR, CertificateRole.WORKER, CertificateRole.ADMIN):
+        issue_into(folder, Wish(role, role, ("127.0.0.1",), 1.0), utc_now())
+    return ClusterTls.of(folder)
+
+
+def host_workers(count: int, address: str, tls: TlsFiles | None = None) -> None:
     """Run several workers in one process, each with its own streams."""
     from gradloom_worker.runtime import WorkerRuntime
 
@@ -116,9 +128,8 @@ def host_workers(count: int, address: str) -> None:
     register()
 
     async def run() -> None:
-        runtimes = [
-            WorkerRuntime(WorkerSettings(coordinator=address, give_up_after_s=30)) for _ in range(count)
-        ]
+        settings = WorkerSettings(coordinator=address, give_up_after_s=30, tls=tls)
+        runtimes = [WorkerRuntime(settings) for _ in range(count)]
         await asyncio.gather(*(runtime.run() for runtime in runtimes))
 
     asyncio.run(run())
@@ -137,14 +148,20 @@ class Measured:
 
 
 async def noop_rounds(
-    folder: Path, start_peers: Callable[[str], Any], n_workers: int, n_bytes: int, rounds: int, warmup: int
+    folder: Path,
+    start_peers: Callable[[str], Any],
+    n_workers: int,
+    n_bytes: int,
+    rounds: int,
+    warmup: int,
+    tls: TlsFiles | None = None,
 ) -> Measured:
     """Serve a cluster in this process and run one job on it; ``start_peers`` is given the address."""
     from gradloom_coordinator.server import start
 
     data = folder / f"{n_workers}.npy"
     np.save(data, np.zeros((n_workers, 2)))
-    running = await start(CoordinatorSettings(port=0, data_dir=folder))
+    running = await start(CoordinatorSettings(port=0, data_dir=folder, tls=tls))
     peers = start_peers(running.addresses.address)
     while len(running.coordinator.attendance.links) < n_workers:  # noqa: ASYNC110 - what joins is counted outside of asyncio
         await asyncio.sleep(0.01)

@@ -2,7 +2,8 @@
 
 .venv/bin/python docs/make_screenshots.py [FOLDER]
 
-Without a folder it writes docs/control-room.png; with one, every page there, wide and narrow, light and dark.
+Without a folder it writes docs/control-room.png and docs/control-room-cluster.png; with one, every page there, wide
+and narrow, light and dark.
 """
 
 import queue
@@ -23,7 +24,7 @@ from gradloom.jobs import RoundCompleted
 
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SIZES = {"wide": (1280, 1000), "narrow": (390, 844)}
-PICTURE = Path("docs/control-room.png")
+PICTURE, CLUSTER_PICTURE = Path("docs/control-room.png"), Path("docs/control-room-cluster.png")
 
 
 def a_table(folder: Path) -> Path:
@@ -80,7 +81,7 @@ def look(
     page: Page = context.new_page()
     page.goto(url)
     page.wait_for_selector(".gl-page")
-    page.wait_for_timeout(2500)  # the feed looks once a second
+    page.wait_for_timeout(3500)  # the curves are there, and workers have said where their time goes
     page.screenshot(path=path, full_page=whole)
     context.close()
 
@@ -98,6 +99,7 @@ def main() -> None:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
                 if folder is None:
                     look(browser, f"{url}/jobs/{job_id}", "wide", PICTURE)
+                    look(browser, url, "wide", CLUSTER_PICTURE)
                 else:
                     folder.mkdir(parents=True, exist_ok=True)
                     pages = {"cluster": url, "job": f"{url}/jobs/{job_id}", "new": f"{url}/new"}

@@ -134,6 +134,11 @@ class CanonicalSum(Generic[T]):
         return self.add(node, value)
 
     @property
+    def n_held(self) -> int:
+        """Values that are kept: sums, and nodes whose sibling is missing."""
+        return len(self._held)
+
+    @property
     def complete(self) -> bool:
         """Whether every shard has been counted."""
         return (0, self._n_shards) in self._held

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from gradloom.errors import Unavailable
+from gradloom.settings import ACCESS_VARIABLES, TOKENS_VARIABLE
 
 STOP_LIMIT_S = 5.0
 TAIL_LINES = 8
@@ -31,7 +32,19 @@ _CHILD_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     # Without it `-m` looks for modules in the current folder first, where people keep files called queue.py.
     "PYTHONSAFEPATH": "1",
+    # What is set for a single service, as in a container, would have all of them take the same port; their last words
+    # are read as text.
+    "GRADLOOM_HEALTH_PORT": "-1",
+    "GRADLOOM_LOG_FORMAT": "text",
 }
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what it says of access to another cluster."""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in (*ACCESS_VARIABLES, TOKENS_VARIABLE)
+    }
+    return {**kept, **_CHILD_ENVIRONMENT}
 
 
 _children: "weakref.WeakSet[Child]" = weakref.WeakSet()
@@ -65,7 +78,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, **_CHILD_ENVIRONMENT},
+                env=_environment(),
                 start_new_session=True,  # Ctrl-C in the terminal is for us: close() stops them in order
             )
         self._reader = threading.Thread(

@@ -8,21 +8,28 @@ GradloomError. No file is read here and no array is touched: workers read the da
 import getpass
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from gradloom.callers import MAX_AUDIT, AuditEntry, CallerView
 from gradloom.connection import Connection
 from gradloom.errors import InvalidInput
 from gradloom.faults import Fault, check_fault
 from gradloom.handles import Job, raise_unless_completed
-from gradloom.jobs import AlgorithmDescription, JobView, WorkerView
-from gradloom.settings import DEFAULT_PORT
+from gradloom.jobs import AlgorithmDescription, JobEvent, JobView, WorkerView
+from gradloom.settings import DEFAULT_PORT, Access, access_from_environment
 from gradloom.specs import DataSpec, JobSpec, check_spec, setting_text
+from gradloom.tls import TlsFiles
 from gradloom.v1 import cluster_service_pb2, job_service_pb2
+from gradloom.watching import ClusterStatus, ClusterView
 from gradloom.wire import jobs as wire
+from gradloom.wire.access import audit_from_proto, caller_from_proto
+from gradloom.wire.cluster import worker_from_proto
 from gradloom.wire.faults import fault_to_proto
+from gradloom.wire.times import get_time
 
 if TYPE_CHECKING:
     from gradloom.uploading import UploadedData
@@ -36,12 +43,17 @@ TRANSFER_TIMEOUT_S = 600.0
 class Client:
     """A connection to a cluster; a context manager.
 
-    ``address`` is the coordinator's ``host:port``. ``timeout_s`` bounds each call, and how long a broken event
-    stream may stay broken; a stream itself lasts as long as its job. ``upload_uri`` is a folder (a path, s3://, ...)
+    ``address`` is the coordinator's ``host:port``, or several with commas between, of which one leads. ``timeout_s``
+    bounds each call, and how long a broken event stream may stay broken; a stream itself lasts as long as its job.
+    ``upload_uri`` is a folder (a path, s3://, ...)
     that this process can write to and all workers can read: ``upload`` then puts data there itself, instead of
     sending it to the coordinator. ``user`` is who is said to have changed what; None = whom this process belongs to.
 
-    A copy of a client is the client itself; it can't be pickled.
+    ``tls`` names the files of mutual TLS, ``token`` is shown with every call, and ``insecure`` lets plain text leave
+    this machine; a cluster that uses TLS knows its users by their certificates. ``from_environment`` finds all of it.
+
+    Raises InvalidInput where plain text would leave this machine, or a file of TLS is no good. A copy of a client is
+    the client itself; it can't be pickled.
     """
 
     def __init__(
@@ -51,9 +63,28 @@ class Client:
         timeout_s: float = 30.0,
         upload_uri: str = "",
         user: str | None = None,
+        tls: TlsFiles | None = None,
+        token: str = "",
+        insecure: bool = False,
     ) -> None:
-        self._connection = Connection(address, timeout_s, _this_user() if user is None else user)
+        access = Access(tls, token, insecure)
+        self._connection = Connection(address, timeout_s, _this_user() if user is None else user, access)
         self._upload_uri = upload_uri and _absolute(upload_uri)
+
+    @classmethod
+    def from_environment(
+        cls, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0, user: str | None = None
+    ) -> Self:
+        """A client with the files and the token that ``GRADLOOM_TLS_CA``, ``GRADLOOM_TOKEN`` and so on name."""
+        access = access_from_environment()
+        return cls(
+            address,
+            timeout_s=timeout_s,
+            user=user,
+            tls=access.tls,
+            token=access.token,
+            insecure=access.insecure,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -192,10 +223,33 @@ class Client:
 
     def workers(self) -> list[WorkerView]:
         """The workers that are connected, by name."""
+        return list(self.status().workers)
+
+    def status(self) -> ClusterStatus:
+        """The workers that are connected, and what the coordinator says of itself."""
         response: cluster_service_pb2.ListWorkersResponse = self._connection.call(
             self._connection.cluster.ListWorkers, cluster_service_pb2.ListWorkersRequest()
         )
-        return [wire.worker_from_proto(worker) for worker in response.workers]
+        return ClusterStatus(
+            get_time(response.at) if response.HasField("at") else None,
+            response.version,
+            tuple(worker_from_proto(worker) for worker in response.workers),
+        )
+
+    def watch_cluster(self, timeout_s: float | None = None) -> Iterator[ClusterView]:
+        """The workers and the jobs as they stand, again whenever something has changed; for ``timeout_s`` at most.
+
+        At most four views a second, and one at least every two seconds. A broken stream is taken up again, also after
+        a restart of the coordinator. Raises Unavailable when it stays broken for the client's ``timeout_s``.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        return self._connection.cluster_views(deadline)
+
+    def watch_job(
+        self, job_id: str, after_sequence: int = 0, timeout_s: float | None = None
+    ) -> Iterator[JobEvent]:
+        """A job's events, as ``Job.watch`` has them, without a look at the job before. Raises NotFound too."""
+        return Job(self._connection, job_id).watch(after_sequence, timeout_s)
 
     def inject(self, worker: str, fault: Fault) -> float:
         """Have a worker do harm to itself; when it was told, by the clock of the jobs' events.
@@ -234,6 +288,25 @@ class Client:
             self._connection.cluster.Explain, request
         )
         return tuple(response.sentences)
+
+    def whoami(self) -> CallerView:
+        """Whom the coordinator takes this client for, and in which role. Raises Unauthenticated."""
+        response: cluster_service_pb2.WhoAmIResponse = self._connection.call(
+            self._connection.cluster.WhoAmI, cluster_service_pb2.WhoAmIRequest()
+        )
+        return caller_from_proto(response)
+
+    def audit(self, last: int = 100) -> list[AuditEntry]:
+        """The last calls that changed something, or were to, the newest last; up to 10000.
+
+        Raises InvalidInput, and NotAllowed for whoever is no admin.
+        """
+        if not 1 <= last <= MAX_AUDIT:
+            raise InvalidInput("last", f"{last} is not allowed; it must lie in [1, {MAX_AUDIT}]")
+        response: cluster_service_pb2.ListAuditResponse = self._connection.call(
+            self._connection.cluster.ListAudit, cluster_service_pb2.ListAuditRequest(last=last)
+        )
+        return [audit_from_proto(record) for record in response.records]
 
     def algorithms(self) -> list[AlgorithmDescription]:
         """The algorithms that the coordinator knows."""

@@ -7,19 +7,27 @@
     │   ├── InvalidParameter    of an estimator, or what it is given; a ValueError too
     │   └── DataError           the data does not hold what was asked of it: file, column, cell
     │       ├── DataUnreachable a file can't be opened from here; from elsewhere it may be
+    │       ├── DataNotAllowed  it lies where this service may not read for others
     │       └── ShardChanged    a file is not the one that the job was planned on
     ├── NotFound                no such job, worker or file
     │   └── EventsGone          those events of a job are no longer kept
     ├── Conflict                the thing exists already, or its state forbids the call
     │   ├── AlreadyExists       the client token was used for another specification
     │   └── Outdated            the job was changed since it was looked at
+    ├── Unauthenticated         the cluster does not know who calls: no token, or no good one
+    ├── NotAllowed              it does, and the caller's role may not do that
     ├── VersionMismatch         the two sides speak different versions
     ├── Unavailable             the cluster can't be reached, or can't take more now
     │   ├── NotInTime           there was no answer within the time that was given
+    │   ├── NotLeading          this coordinator stands by; another one leads, or is about to
+    │   ├── NotTrusted          no secure connection: a certificate was refused, or one side speaks plain text
     │   └── Overloaded          it is there, but holds as many jobs or workers as it may
+    │       └── TooManyCalls    this caller asks for too much at a time
     ├── JobFailed               the job ended without a model; says which shard, rows and worker
     │   └── JobCancelled
     ├── ModelFileError          a model file is cut short, foreign, or too new
+    │   ├── WrongKey            it is encrypted, and its key is not here
+    │   └── SealBroken          it is encrypted, and was changed or cut
     └── WireError               bytes that arrived are not what was sent
         ├── ChecksumMismatch
         └── FrameRefused        a frame is malformed, or larger than the limit
@@ -55,7 +63,7 @@ class InvalidInput(GradloomError):
     @classmethod
     def unknown_name(cls, field: str, given: str, allowed: Iterable[str]) -> "InvalidInput":
         """Refuse a name that is not among the known ones, and suggest the nearest."""
-        names = sorted(allowed)
+        names = sorted(map(str, allowed))
         near = get_close_matches(given, names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return cls(field, f"{given!r} is not known; allowed: {', '.join(names)}.{hint}")
@@ -74,6 +82,10 @@ class DataError(InvalidInput):
 
 class DataUnreachable(DataError):
     """A file can't be opened from this machine. ``field`` is its URI."""
+
+
+class DataNotAllowed(DataError):
+    """It lies where this service may not read for other people. ``field`` is its URI."""
 
 
 class ShardChanged(DataError):
@@ -100,6 +112,14 @@ class Outdated(Conflict):
     """The job was changed since the caller looked at it."""
 
 
+class Unauthenticated(GradloomError):
+    """The cluster does not know who calls. The message says what it wants to see."""
+
+
+class NotAllowed(GradloomError):
+    """The caller is known, and its role may not do that. The message says which role may."""
+
+
 class VersionMismatch(GradloomError):
     """Two sides speak different versions of the protocol or of an algorithm."""
 
@@ -112,8 +132,24 @@ class NotInTime(Unavailable):
     """There was no answer within the time that was given for it."""
 
 
+class NotTrusted(Unavailable):
+    """No secure connection comes about: one side refuses the other's certificate, or speaks plain text."""
+
+
+class NotLeading(Unavailable):
+    """The coordinator that was asked does not lead: it stands by, or has lost its lease."""
+
+
 class Overloaded(Unavailable):
     """The cluster is there, but holds as many jobs or workers as it may."""
+
+
+class TooManyCalls(Overloaded):
+    """This caller asks for more at a time than one may; the cluster is there for others."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class JobFailed(GradloomError):
@@ -126,6 +162,14 @@ class JobCancelled(JobFailed):
 
 class ModelFileError(GradloomError):
     """A model file can't be read: cut short, not a gradloom model, or written by a newer version."""
+
+
+class WrongKey(ModelFileError):
+    """A file is encrypted with a key that is not here. The message names the key's id, never the key."""
+
+
+class SealBroken(ModelFileError):
+    """An encrypted file is damaged, cut short, or was changed."""
 
 
 class WireError(GradloomError):

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from gradloom.connection import Connection
-from gradloom.errors import JobCancelled, JobFailed, Unavailable
+from gradloom.errors import GradloomError, JobCancelled, JobFailed, Unavailable
 from gradloom.jobs import JobEvent, JobState, JobView, StateChanged
 from gradloom.specs import DataSpec, JobSpec, check_scheduling, setting_text
 from gradloom.steered import replay_of
+from gradloom.traces import JobTrace
 from gradloom.v1 import job_service_pb2
 from gradloom.wire import jobs as wire
+from gradloom.wire.traces import trace_from_proto
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from gradloom.loggers import RunLogger
     from gradloom.models import Model
     from gradloom.nearest.answers import Answer, Neighbours, NeighboursWithin, Question
 
@@ -33,6 +37,15 @@ class Job:
 
     def __repr__(self) -> str:
         return f"Job({self.id!r} at {self._connection.address})"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: as it stands now."""
+        from gradloom.reports.notebook import job_html, missing_html
+
+        try:
+            return job_html(self.view())
+        except GradloomError as error:
+            return missing_html(self.id, error.message)
 
     def view(self) -> JobView:
         """The job as it stands. Raises NotFound."""
@@ -191,6 +204,37 @@ class Job:
         request = job_service_pb2.GetModelRequest(job_id=self.id)
         parts = self._connection.download(self._connection.jobs.GetModel, request, TRANSFER_TIMEOUT_S)
         return model_from_bytes(b"".join(part.chunk for part in parts))
+
+    def history(self) -> list[JobEvent]:
+        """The events that there are by now, the oldest first, as far as the coordinator keeps them."""
+        request = job_service_pb2.WatchJobRequest(job_id=self.id, until_now=True)
+        parts = self._connection.download(self._connection.jobs.WatchJob, request, TRANSFER_TIMEOUT_S)
+        return [wire.event_from_proto(part.event) for part in parts]
+
+    def trace(self) -> JobTrace:
+        """Where its time went: totals, and its last rounds and tasks as far as the coordinator keeps them.
+
+        Raises NotFound if nothing of it is kept.
+        """
+        request = job_service_pb2.GetTraceRequest(job_id=self.id)
+        parts = self._connection.download(self._connection.jobs.GetTrace, request, TRANSFER_TIMEOUT_S)
+        return trace_from_proto(parts)
+
+    def plot(self) -> "Figure":
+        """Loss, round time and worker load as a matplotlib figure, by now. Needs the extra ``plot``.
+
+        Raises InvalidInput if that is missing, and as ``view``.
+        """
+        from gradloom.reports.gathering import gather
+        from gradloom.reports.plotting import draw
+
+        return draw(gather(self))
+
+    def log_to(self, logger: "RunLogger", timeout_s: float | None = None) -> JobView:
+        """Follow it as ``wait`` does, and tell a logger of ``gradloom.loggers`` all that happens, and its model."""
+        from gradloom.loggers.run_logger import log_run
+
+        return log_run(self, logger, timeout_s)
 
     def query(self, X: object, question: "Question | None" = None) -> "Answer":
         """What the job knows of rows X (n, d), on the columns of its data in the order of its features.

@@ -75,6 +75,10 @@ class WorkerShare:
     busy_fraction: float
     retries: int
     present: bool
+    rounds_last: int = 0
+    """Rounds that ended with its answer."""
+    waited_for_s: float = 0.0
+    """How long all others had waited for it in those rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,26 @@ class SteeringRecord:
     """``synchrony``, ``settings.learning_rate``, ...; or ``paused``, ``rollback``."""
     old: str
     new: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """A checkpoint that a live job can be set back to."""
+
+    round: int
+    """Rounds of training that were done when it was taken."""
+    taken_at: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class SteerableField:
+    """Something of a live job that may be changed."""
+
+    field: str
+    """``synchrony``, ``settings.learning_rate``, ..."""
+    value: str
+    """In force now, defaults written out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +172,14 @@ class JobView:
     """As it was asked for; ``spec`` is as it is now."""
     steering: tuple[SteeringRecord, ...] = ()
     """What people have changed, in order."""
+    last_worker: str = ""
+    """Whose answer ended the newest round; empty = there was none."""
+    last_waited_s: float = 0.0
+    """How long all others had waited for it then."""
+    checkpoints: tuple[CheckpointInfo, ...] = ()
+    """What it can be set back to, the newest first; none once it has ended."""
+    steerable: tuple[SteerableField, ...] = ()
+    """What can be changed now; nothing once it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +240,59 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerPhases:
+    """Where the time of a worker's process went, in seconds since its start; together its wall time."""
+
+    queue: float = 0.0
+    """A task was handed to the thread that computes."""
+    load: float = 0.0
+    decode: float = 0.0
+    """It waited for the message of a round, or read it."""
+    compute: float = 0.0
+    encode: float = 0.0
+    send: float = 0.0
+    """Nothing was computed, and answers were on their way."""
+    wait: float = 0.0
+    """It had its part of a job done and waited for others."""
+    idle: float = 0.0
+    """Nobody wanted anything of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerActivity:
+    """The first of the tasks in a worker's hands."""
+
+    job_id: str
+    step: str
+    """``profile``, ``train``, ``assess`` or ``query``."""
+    round: int
+    """The round of training, from 1; 0 in other steps."""
+    lo: int
+    hi: int
+    """Shards [lo, hi)."""
+    attempt: int
+    seconds: float
+    """How long it has had it."""
+    speculative: bool
+    """Whether it is a copy of a task that takes long elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRuntime:
+    """What a process that computes runs on; empty and 0 = it can't tell."""
+
+    python: str
+    numpy: str
+    grpc: str
+    protobuf: str
+    blas: str
+    """What multiplies matrices, its version and the kernels that it has picked for this processor."""
+    blas_threads: int
+    open_files: int
+    """How many files and connections it may have open."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
     """A connected worker as it stands."""
 
@@ -232,6 +317,14 @@ class WorkerView:
     """Why it is a straggler, in words; empty = it is none."""
     reason: str = ""
     """Why it is in its state, in words."""
+    phases: WorkerPhases | None = None
+    """As of its last heartbeat; None = it has not said."""
+    activity: WorkerActivity | None = None
+    """What it computes now; None = nothing."""
+    runtime: WorkerRuntime | None = None
+    """None = it has not said."""
+    clock_offset_s: float | None = None
+    """How far its clock was ahead of the coordinator's when it joined; None = it has not said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gradloom.children import Child, stop
+from gradloom.data.allowed import NOTHING
 from gradloom.errors import Conflict, InvalidInput, Unavailable
+from gradloom.tls import ClusterTls, TlsFiles, check_listening, reachable_from_here
 
 if TYPE_CHECKING:
     from gradloom.client import Client
@@ -42,7 +44,10 @@ class LocalCluster:
     ``port`` and ``metrics_port`` 0 = any free one. ``data_dir`` keeps jobs, checkpoints and logs; None = a
     temporary folder that ``close`` removes. ``start_timeout_s`` bounds the wait for all of them to be ready.
     ``allow_chaos``: operators may inject faults into the workers (``gradloom chaos``). ``durable`` false: jobs end
-    with the coordinator, for a database and checkpoints take time that small jobs feel.
+    with the coordinator, for a database and checkpoints take time that small jobs feel. ``data_allow``: jobs may read
+    below these folders and prefixes alone (``/data``, ``s3://bucket/prefix``) and what clients send; None = everything.
+    ``tls``: mutual TLS with these files (``ClusterTls.of`` a folder of ``gradloom certs init``); None = plain text,
+    which only a loopback ``host`` or ``insecure`` allows.
 
     A copy of it is the cluster itself. A process that was forked may use it, but does not close it.
 
@@ -60,7 +65,11 @@ class LocalCluster:
         start_timeout_s: float = 60.0,
         allow_chaos: bool = False,
         durable: bool = True,
+        data_allow: Sequence[str] | None = None,
+        tls: ClusterTls | None = None,
+        insecure: bool = False,
     ) -> None:
+        check_listening(host, None if tls is None else tls.coordinator, insecure=insecure)
         if not 1 <= workers <= MAX_LOCAL_WORKERS:
             raise InvalidInput(
                 "workers", f"{workers} is not allowed; it must lie in [1, {MAX_LOCAL_WORKERS}]"
@@ -73,6 +82,8 @@ class LocalCluster:
         self._start_timeout_s = start_timeout_s
         self._allow_chaos = allow_chaos
         self._durable = durable
+        self._tls, self._insecure = tls, insecure
+        self._data_allow = None if data_allow is None else ",".join(data_allow) or NOTHING
         self._wished_dir = data_dir
         self._remove_folder: Callable[[], object] = lambda: None
         self._owner = os.getpid()
@@ -132,8 +143,8 @@ class LocalCluster:
 
     @property
     def address(self) -> str:
-        """The coordinator's ``host:port``; only once started."""
-        return self._announced("address")
+        """The coordinator's ``host:port`` for this machine; only once started."""
+        return reachable_from_here(self._announced("address"))
 
     @property
     def metrics_address(self) -> str:
@@ -163,7 +174,10 @@ class LocalCluster:
         """A new client of this cluster, which puts data from memory where the workers read it; close it after use."""
         from gradloom.client import Client
 
-        return Client(self.address, upload_uri=str(self.data_dir / "uploads"))
+        tls = None if self._tls is None else self._tls.client
+        return Client(
+            self.address, upload_uri=str(self.data_dir / "uploads"), tls=tls, insecure=self._insecure
+        )
 
     def add_worker(self) -> "subprocess.Popen[bytes]":
         """Start one more worker and wait until it has joined. Raises Unavailable, InvalidInput."""
@@ -236,6 +250,7 @@ class LocalCluster:
         ]
         if not self._durable:
             arguments.append("--no-durable")
+        arguments += self._allowing() + self._securing(None if self._tls is None else self._tls.coordinator)
         return self._spawn("coordinator", "gradloom_coordinator", [*arguments, "--data-dir", str(folder)])
 
     def _start_worker(self) -> Child:
@@ -243,9 +258,18 @@ class LocalCluster:
         arguments = ["--coordinator", self.address, "--name", name, "--metrics-port", "0"]
         if self._allow_chaos:
             arguments.append("--allow-chaos")
+        arguments += self._allowing() + self._securing(None if self._tls is None else self._tls.worker)
         worker = self._spawn(name, "gradloom_worker", arguments)
         self._workers.append(worker)
         return worker
+
+    def _allowing(self) -> list[str]:
+        return [] if self._data_allow is None else ["--data-allow", self._data_allow]
+
+    def _securing(self, files: TlsFiles | None) -> list[str]:
+        if files is None:
+            return ["--insecure"] if self._insecure else []
+        return ["--tls-ca", str(files.ca), "--tls-cert", str(files.cert), "--tls-key", str(files.key)]
 
     def _spawn(self, name: str, module: str, arguments: Sequence[str]) -> Child:
         return Child(name, module, arguments, self.data_dir / "logs" / f"{name}.log", self._ended)

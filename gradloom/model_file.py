@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from gradloom.errors import ModelFileError, NotFound
+from gradloom.errors import ModelFileError, NotFound, SealBroken, WrongKey
+from gradloom.keys import Keyring
+from gradloom.sealing import is_sealed, opened, sealed
 
 FORMAT_VERSION = 1
 HEADER_KEY = "gradloom"
@@ -54,7 +56,7 @@ def decode(data: bytes) -> ModelFile:
         )
     try:
         arrays = load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"the model file is cut short or damaged: {error}") from error
     return ModelFile(str(header.get("kind")), header, arrays)
 
@@ -67,24 +69,37 @@ def _header(data: bytes) -> dict[str, Any]:
     try:
         metadata = json.loads(data[8 : 8 + length])["__metadata__"]
         header = json.loads(metadata[HEADER_KEY])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFileError("the file is not a gradloom model: its header does not name one") from error
     if not isinstance(header, dict):
         raise ModelFileError("the file is not a gradloom model: its header is not an object")
     return header
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file. Raises NotFound, and ModelFileError if it can't be read."""
+def read(path: Path, keys: Keyring) -> bytes:
+    """The bytes of a file, opened if it is sealed.
+
+    Raises NotFound, ModelFileError if it can't be read, WrongKey, and SealBroken if it was changed or cut.
+    """
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
+        return opened(data, keys) if is_sealed(data) else data
+    except WrongKey as error:
+        raise WrongKey(f"the model file {str(path)!r} can't be read: {error.message}") from None
+    except SealBroken as error:
+        raise SealBroken(f"the model file {str(path)!r} can't be read: {error.message}") from None
     except FileNotFoundError as error:
         raise NotFound(f"there is no model file {str(path)!r}") from error
     except OSError as error:
         raise ModelFileError(f"the model file {str(path)!r} can't be read: {error.strerror}") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def content(data: bytes, keys: Keyring) -> Iterable[bytes]:
+    """What is written of some bytes: sealed in pieces if there is a key, else as they are."""
+    return [data] if keys.writes is None else sealed(data, keys.writes)
+
+
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write a new file beside ``path``, flush it to the disk, then take the name of ``path`` in one step.
 
     The name is flushed too: after a power cut the file is there, whole.
@@ -92,7 +107,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(

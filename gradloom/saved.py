@@ -97,9 +97,15 @@ def _put_together(hint: Any, path: str, saved: Saved) -> object:
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         part = saved.under(path)
-        return tuple(_put_together(item, str(i), part) for i in range(int(value)))
+        n, most = int(value), len(part.arrays) + len(part.values)
+        if not 0 <= n <= most:
+            raise ValueError(f"{path!r} has {n} items, and there are {most} parts of them")
+        return tuple(_put_together(item, str(i), part) for i in range(n))
     if kind is float:
-        return float.fromhex(str(value))
+        try:
+            return float.fromhex(str(value))
+        except OverflowError as error:
+            raise ValueError(f"{path!r} is {value!r}, which is no float64") from error
     if not isinstance(value, kind):
         raise ValueError(f"{path!r} is {value!r}, where {kind.__name__} is needed")  # noqa: TRY004 - a bad file
     return value

@@ -1,8 +1,15 @@
 """Settings of the services. Only the ``__main__`` modules fill them from arguments and the environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
+
+from gradloom import tokens
+from gradloom.errors import InvalidInput
+from gradloom.keys import NO_KEYS, Keyring, parse_keys
+from gradloom.tls import TlsFiles, tls_files
 
 DEFAULT_PORT = 50051
 DRAIN_TIMEOUT_S = 20.0
@@ -27,7 +34,7 @@ class CoordinatorSettings:
     lost_after_s: float = 5.0
     task_timeout_s: float = 600.0
     planning_timeout_s: float = 600.0
-    store_url: str = ""
+    store_url: str = field(default="", repr=False)
     """Where jobs are kept: ``sqlite:///FILE`` or ``postgresql://USER@HOST/DATABASE``; empty = a file in data_dir."""
     checkpoint_uri: str = ""
     """Folder of the checkpoints, as fsspec understands it; empty = one in data_dir."""
@@ -40,8 +47,36 @@ class CoordinatorSettings:
     """Folder of the data sets that clients send, which all workers can read; empty = one in data_dir."""
     upload_limit_bytes: int = 16 * 1024**3
     """All uploads that are kept take no more together."""
+    partials_limit_bytes: int = 2 * 1024**3
+    """Memory for big partials on their way in and for those that wait for their siblings: others stay with their
+    workers meanwhile. One may always come, so that rounds end."""
     upload_keep_s: float = 3600.0
     """An upload that no job has used for so long goes."""
+    keys: Keyring = NO_KEYS
+    """For checkpoints and models: the first one encrypts them, all of them are tried to read; none = plain files."""
+    data_allow: tuple[str, ...] | None = None
+    """Folders and prefixes below which jobs may read, and uploads; None = everything, beyond loopback uploads alone."""
+    lease: bool = False
+    """Whether it shares its PostgreSQL database with others, of which one leads."""
+    lease_ttl_s: float = 6.0
+    """How long one that fell silent is waited for before another one leads."""
+    advertise: str = ""
+    """Where others reach this coordinator, ``host:port``, for people to read; empty = by host and port."""
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None
+    """Plaintext port for probes; 0 = any free port, None = none."""
+    tls: TlsFiles | None = None
+    """Mutual TLS; None = plain text, which only this machine may speak."""
+    insecure: bool = False
+    """Whether plain text may leave this machine."""
+    tokens_file: Path | None = None
+    """The tokens of those who may call (``gradloom token``); None = no token is asked for."""
+    calls_per_s: float = 2000.0
+    """Of one caller, on average; as many as in two seconds at once. 0 = no limit."""
+    max_streams_per_caller: int = 256
+    max_streams: int = 4096
+    """Streams of people that are open at once; those of workers go by ``max_workers``."""
+    max_connections: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +101,119 @@ class WorkerSettings:
     """A worker that is told to leave finishes what it computes for so long."""
     allow_chaos: bool = False
     """Whether operators may have it do harm to itself."""
+    data_allow: tuple[str, ...] | None = None
+    """As the coordinator's; whatever that one says, this worker reads nothing else."""
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None
+    """Plaintext port for probes; 0 = any free port, None = none."""
+    tls: TlsFiles | None = None
+    """Mutual TLS; None = plain text, which only this machine may speak."""
+    insecure: bool = False
+    """Whether plain text may leave this machine."""
+    token: str = field(default="", repr=False)
+    """Shown to the coordinator."""
+    token_file: Path | None = None
+    """Holds the token, if ``token`` is empty; read again for every session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a client shows and trusts; nothing of it = plain text, to this machine alone."""
+
+    tls: TlsFiles | None = None
+    token: str = field(default="", repr=False)
+    """Shown with every call; empty = none."""
+    insecure: bool = False
+    """Whether plain text may leave this machine."""
+
+
+ACCESS_VARIABLES = (
+    "GRADLOOM_TLS_CA",
+    "GRADLOOM_TLS_CERT",
+    "GRADLOOM_TLS_KEY",
+    "GRADLOOM_INSECURE",
+    "GRADLOOM_TOKEN",
+    "GRADLOOM_TOKEN_FILE",
+)
+"""What a client is told in the environment; it belongs to the cluster that is meant, and to no other."""
+TOKENS_VARIABLE = "GRADLOOM_TOKENS_FILE"
+"""What a coordinator is told in the environment of who may call it."""
+MAX_TOKEN_FILE = 4096
+KEY_VARIABLES = ("GRADLOOM_ENCRYPTION_KEY", "GRADLOOM_ENCRYPTION_KEY_FILE")
+"""What a coordinator, and whoever reads or writes model files, is told of the keys for what lies on disk."""
+MAX_KEY_FILE = 64 * 1024
+STORE_PASSWORD_VARIABLE = "GRADLOOM_STORE_PASSWORD_FILE"  # noqa: S105 - its name
+"""A file with the database's password, so that it stands neither in the URL nor in the environment."""
+MAX_PASSWORD_FILE = 4096
+TRUE_WORDS = frozenset({"1", "true", "t", "yes", "y", "on"})
+FALSE_WORDS = frozenset({"", "0", "false", "f", "no", "n", "off"})
+
+
+def access_from_environment(environment: Mapping[str, str] | None = None) -> Access:
+    """What the environment says of a client; this process's own if none is given. Raises InvalidInput."""
+    told = os.environ if environment is None else environment
+    ca, cert, key, insecure, token, token_file = (told.get(name, "") for name in ACCESS_VARIABLES)
+    word = insecure.strip().lower()
+    if word not in TRUE_WORDS | FALSE_WORDS:
+        raise InvalidInput("GRADLOOM_INSECURE", f"{insecure!r} is not allowed; it must be 1 or 0")
+    shown = tokens.checked(token, "GRADLOOM_TOKEN") or read_token(token_file)
+    return Access(tls_files(ca, cert, key), shown, word in TRUE_WORDS)
+
+
+def token_from_environment() -> str:
+    """The token itself, which no command line may show; empty = none."""
+    return tokens.checked(os.environ.get("GRADLOOM_TOKEN", ""), "GRADLOOM_TOKEN")
+
+
+def keys_from_environment(environment: Mapping[str, str] | None = None) -> Keyring:
+    """The keys for what lies on disk; none if the environment names none. Raises InvalidInput."""
+    told = os.environ if environment is None else environment
+    text, path = (told.get(name, "").strip() for name in KEY_VARIABLES)
+    if text and path:
+        raise InvalidInput(KEY_VARIABLES[0], f"{KEY_VARIABLES[1]} is given too; give one of them")
+    if not path:
+        return parse_keys(text, KEY_VARIABLES[0]) if text else NO_KEYS
+    try:
+        with Path(path).expanduser().open(encoding="ascii") as file:
+            return parse_keys(file.read(MAX_KEY_FILE), KEY_VARIABLES[1])
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it holds what no key has"
+        raise InvalidInput(KEY_VARIABLES[1], f"{path} can't be read: {why}") from None
+
+
+def with_store_password(url: str, environment: Mapping[str, str] | None = None) -> str:
+    """The database's URL with the password that the environment's file holds, if it names one. Raises InvalidInput."""
+    told = os.environ if environment is None else environment
+    path = told.get(STORE_PASSWORD_VARIABLE, "").strip()
+    if not path:
+        return url
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            password = file.read(MAX_PASSWORD_FILE).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidInput(STORE_PASSWORD_VARIABLE, f"{path} can't be read: {why}") from None
+    if not password:
+        raise InvalidInput(STORE_PASSWORD_VARIABLE, f"{path} is empty")
+    before, at, after = url.rpartition("@")
+    if not at or not before.partition("://")[2] or ":" in before.partition("://")[2]:
+        raise InvalidInput(
+            STORE_PASSWORD_VARIABLE,
+            "the URL of the database must name a user and no password: postgresql://USER@HOST/DATABASE",
+        )
+    return f"{before}:{quote(password, safe='')}@{after}"
+
+
+def read_token(path: str | os.PathLike[str]) -> str:
+    """The token that a file holds; none for an empty path. Raises InvalidInput if it can't be read."""
+    if not path:
+        return ""
+    try:
+        with Path(path).expanduser().open(encoding="ascii") as file:
+            text = file.read(MAX_TOKEN_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it holds what no token has"
+        raise InvalidInput("token_file", f"{os.fspath(path)} can't be read: {why}") from None
+    if not text.strip():
+        raise InvalidInput("token_file", f"{os.fspath(path)} is empty")
+    return tokens.checked(text, "token_file")

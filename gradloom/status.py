@@ -33,6 +33,8 @@ _CODES: dict[type[errors.GradloomError], grpc.StatusCode] = {
     errors.Conflict: grpc.StatusCode.FAILED_PRECONDITION,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.Outdated: grpc.StatusCode.ABORTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.VersionMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.NotInTime: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -67,7 +69,7 @@ def to_status(error: errors.GradloomError) -> status_pb2.Status:
         )
         _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, errors.Unavailable):
-        _attach(status, error_details_pb2.RetryInfo(retry_delay=RETRY_AFTER))
+        _attach(status, error_details_pb2.RetryInfo(retry_delay=_retry_after(error)))
     return status
 
 
@@ -85,6 +87,14 @@ def from_rpc_error(error: grpc.RpcError, address: str = "") -> errors.GradloomEr
         if detail.Unpack(info) and info.domain == DOMAIN:
             return _rebuild(_class_named(info.reason, error.code()), error, details)
     return _without_details(error, address)
+
+
+def _retry_after(error: errors.Unavailable) -> Duration:
+    if not isinstance(error, errors.TooManyCalls):
+        return RETRY_AFTER
+    delay = Duration()
+    delay.FromNanoseconds(round(error.retry_after_s * 1e9))
+    return delay
 
 
 def _shorten(sentence: str) -> str:
@@ -123,6 +133,8 @@ def _rebuild(
     kind: type[errors.GradloomError], error: grpc.RpcError, details: list[AnyMessage]
 ) -> errors.GradloomError:
     message = error.details() or kind.__name__
+    if issubclass(kind, errors.TooManyCalls):
+        return kind(message, _retry_delay_s(details))
     if not issubclass(kind, errors.InvalidInput):
         return kind(message)
     request = error_details_pb2.BadRequest()
@@ -131,6 +143,14 @@ def _rebuild(
             violation = request.field_violations[0]
             return kind(violation.field, violation.description)
     return errors.GradloomError(message)
+
+
+def _retry_delay_s(details: list[AnyMessage]) -> float:
+    info = error_details_pb2.RetryInfo(retry_delay=RETRY_AFTER)
+    for detail in details:
+        if detail.Unpack(info):
+            break
+    return float(info.retry_delay.ToNanoseconds() / 1e9)
 
 
 def _without_details(error: grpc.RpcError, address: str) -> errors.GradloomError:

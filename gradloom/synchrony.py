@@ -24,7 +24,9 @@ MAX_PARAMETER = 100_000
 DEFAULT_BACKUP = 1
 DEFAULT_STALENESS = 3
 DEFAULT_LOCAL_STEPS = 8
-_FORM = re.compile(r"(?P<kind>[a-z]+)(?::(?P<number>[0-9]+)|\((?P<name>[a-z]+)=(?P<value>[0-9]+)\))?")
+_FORM = re.compile(
+    r"(?P<kind>[a-z]+)(?::(?P<number>[0-9]{1,18})|\((?P<name>[a-z]+)=(?P<value>[0-9]{1,18})\))?"
+)
 
 
 class SynchronyKind(StrEnum):

@@ -19,3 +19,10 @@ if ((${#missing[@]})); then
     # no service of prometheus or postgresql is wanted: only their programs are used
     $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
+
+compose=$(dirname "$0")/compose
+if ! "$compose/install_docker.sh"; then
+    echo "there is no Docker engine to be had here: the tests that need one are skipped" >&2
+    exit 0
+fi
+"$compose/base_images.sh" python:3.12-slim prom/prometheus:v2.53.5 postgres:17-bookworm

@@ -15,6 +15,7 @@ from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.measures import Lost
 from gradloom_coordinator.rounds import Chunk, Round
 from gradloom_coordinator.state import ClusterState, Given, Job, Share, Worker
+from gradloom_coordinator.tracing import TraceBook
 
 MIN_COMPUTE_S = 1e-6
 """Shorter than any task: what is said to have taken less is measured as this."""
@@ -55,6 +56,7 @@ class Accounts:
             worker.rows_per_second = self._average(worker.rows_per_second, taking_part / compute_s)
         self._tally(job, worker, event, rows, given, now)
         self._count(job, worker, event, now)
+        self._trace(worker, event, given, taking_part, now)
         if given is not None:
             job.charged_s += (times.busy_s - given.expected_s) / job.share_weight
 
@@ -108,6 +110,14 @@ class Accounts:
         if lost_at is not None:
             measures.recovery.observe(now - lost_at, "worker")
 
+    def _trace(
+        self, worker: Worker, event: PartialArrived, given: Given | None, rows: int, now: float
+    ) -> None:
+        if (book := self.state.traces.of(event.task.job)) is None:
+            return
+        at, is_copy = (given.at, given.is_copy) if given is not None else (None, False)
+        book.counted(worker.id, event.task, at, rows, event.times, now, is_copy=is_copy)
+
     def let_go(self, worker: Worker, task: TaskRef, *, counted: bool) -> None:
         """A task's shards are counted; if not by this worker's answer, it was outrun: part of who was slow."""
         if counted:
@@ -149,7 +159,9 @@ class Accounts:
         """A round is over: who waited, who was slow, and why."""
         assert job.round is not None
         total = job.rows_before[-1] or 1
-        self._at_the_barrier(job, job.round, now)
+        book = self.state.traces.begin(job.id, job.copies, now)
+        book.closed(now)
+        self._at_the_barrier(job, job.round, book, now)
         for name, tally in job.round.tallies.items():
             share = job.share(name)
             if tally.rows:
@@ -164,8 +176,9 @@ class Accounts:
                 worker.straggler = in_words(self.limits, blame, share.slow_rounds, rows_share)
             if blame.cause is not None:
                 self.state.measures.stragglers.add(name, blame.cause)
+                book.was_slow(name, blame.cause)
 
-    def _at_the_barrier(self, job: Job, round_: Round, now: float) -> None:
+    def _at_the_barrier(self, job: Job, round_: Round, book: TraceBook, now: float) -> None:
         """Who waited how long for the end of the round, whom all waited for, and how even the work was."""
         measures, last, least_s, alone_s = self.state.measures, "", inf, inf
         longest_s = all_s = 0.0
@@ -178,6 +191,7 @@ class Accounts:
             wait_s = now - tally.last_answer_at
             job.share(name).wait_s += wait_s
             measures.barrier_wait.observe(wait_s, job.id)
+            book.waited(name, wait_s)
             if wait_s < least_s:
                 last, least_s, alone_s = name, wait_s, least_s
             elif wait_s < alone_s:
@@ -187,6 +201,10 @@ class Accounts:
         elif alone_s < inf:
             measures.last_arrivals.add(last)
             measures.critical_path.add(last, by=alone_s)
+            book.was_last(last, alone_s)
+            job.counts.last_worker, job.counts.last_waited_s = last, alone_s
+            job.share(last).rounds_last += 1
+            job.share(last).waited_for_s += alone_s
             owners = len(job.placement.shards) if job.placement is not None else 0
             if all_s:
                 uneven = longest_s * max(len(round_.tallies), owners) / all_s

@@ -14,18 +14,21 @@ from itertools import chain, count
 
 from gradloom.algorithms import versions
 from gradloom.codecs import NONE, Account
+from gradloom.codecs.left_over import is_left_over, parted
 from gradloom.errors import Conflict, JobFailed, NotFound, Overloaded, WireError
 from gradloom.faults import Fault
-from gradloom.jobs import RetryReason, WorkerView
+from gradloom.jobs import RetryReason, WorkerPhases, WorkerView
 from gradloom.settings import CoordinatorSettings
 from gradloom.steps import Step
 from gradloom.tensors import Tensors
 from gradloom.v1 import tensor_pb2, worker_pb2
 from gradloom.wire.bundles import check_packed, decode_inline, raw_bytes
+from gradloom.wire.cluster import phases_from_proto
 from gradloom.wire.faults import fault_to_proto
 from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
+from gradloom_coordinator.admission import Admission, Offer
 from gradloom_coordinator.closing import refusal_of
 from gradloom_coordinator.links import WorkerLink
 from gradloom_coordinator.message_counts import MessageCounts
@@ -68,6 +71,8 @@ class Record:
     worker: e.WorkerId
     token: str
     hello: worker_pb2.Hello
+    heard_at: float
+    """When the Hello came; seconds since the epoch."""
 
 
 class Attendance:
@@ -84,12 +89,15 @@ class Attendance:
         self.links: dict[e.WorkerId, WorkerLink] = {}
         """The workers that are here."""
         self._known: dict[e.WorkerId, Record] = {}
+        self._phases: dict[e.WorkerId, WorkerPhases] = {}
+        """What workers last said of their time."""
         self._settings = settings
         self._state = state
         self._runs = runs
         self._metrics = metrics
         self._dispatch = dispatch
         self._arrived: dict[tuple[e.WorkerId, e.TaskRef], tuple[Tensors | None, Account]] = {}
+        self._admission = Admission(settings.partials_limit_bytes)
         self.messages = MessageCounts()
         self._stalls = 0
         """Of links that are gone."""
@@ -97,7 +105,18 @@ class Attendance:
     def views(self, now: float) -> list[WorkerView]:
         """The workers as people see them, by name; those that may come back included."""
         known = [record for _, record in sorted(self._known.items()) if record.worker in self._state.workers]
-        return [worker_view(record.worker, record.hello, self._state, now) for record in known]
+        return [
+            worker_view(
+                r.worker, r.hello, r.heard_at, self._phases.get(r.worker), self._state, self._runs, now
+            )
+            for r in known
+        ]
+
+    def heard(self, link: WorkerLink, heartbeat: worker_pb2.Heartbeat) -> None:
+        """A sign of life."""
+        if heartbeat.HasField("phases"):
+            self._phases[link.worker] = phases_from_proto(heartbeat.phases)
+        self._dispatch(e.HeartbeatReceived(link.worker))
 
     def readings(self) -> list[Reading]:
         """The streams, and what went through them, for the metrics."""
@@ -118,7 +137,9 @@ class Attendance:
         self._forget_predecessor(hello)
         if len(self._known) >= self._settings.max_workers:
             raise Overloaded(f"the cluster holds {len(self._known)} workers, as many as it may")
-        link = self._open(Record(self._free_name(hello.name), uuid.uuid4().hex, hello), resumed=False)
+        link = self._open(
+            Record(self._free_name(hello.name), uuid.uuid4().hex, hello, time.time()), resumed=False
+        )
         log.info("worker %s joined from %s", link.worker, hello.host)
         joined = e.WorkerJoined(
             link.worker,
@@ -134,7 +155,7 @@ class Attendance:
     def _resume(self, record: Record, hello: worker_pb2.Hello) -> WorkerLink:
         if older := self.links.get(record.worker):
             self.leave(older, "its worker has resumed the session on a newer stream", goodbye=False)
-        link = self._open(Record(record.worker, record.token, hello), resumed=True)
+        link = self._open(Record(record.worker, record.token, hello, time.time()), resumed=True)
         log.info("worker %s is back", link.worker)
         computing = task_ref(hello.computing) if hello.HasField("computing") else None
         self._dispatch(e.WorkerResumed(link.worker, computing))
@@ -144,6 +165,8 @@ class Attendance:
         link = WorkerLink(record.worker, record.token)
         self._known[record.worker] = record
         self.links[record.worker] = link
+        if not resumed:
+            self._phases.pop(record.worker, None)
         welcome = worker_pb2.Welcome(
             worker=record.worker,
             session_token=record.token,
@@ -216,10 +239,12 @@ class Attendance:
                     ended.close(command.reason)
             case c.MergePartial():
                 self._merge(command)
+                self.admit()
             case c.AcceptOffer():
                 self._accept_offer(command)
             case c.DropPartial():
                 self._drop(command)
+                self.admit()
 
     def _send_tasks(self, command: c.SendTasks) -> None:
         link, run = self.links.get(command.worker), self._runs[command.job]
@@ -309,17 +334,22 @@ class Attendance:
             return
         given, bundle = link.given.get(task.job), partial.bundle
         heard = given is not None and given.answered(task)
-        raw = bundle.byte_length if run.traffic.codec == NONE else raw_bytes(bundle.tensors)
+        own = [spec for spec in bundle.tensors if not is_left_over(spec.name)]
+        raw = bundle.byte_length if run.traffic.codec == NONE else raw_bytes(own)
         run.traffic.arrived(link.worker, task, raw, bundle.byte_length, encode_s, decode_s, heard=heard)
 
-    def uploaded(self, task: e.TaskRef, partial: worker_pb2.Partial, seconds: float) -> None:
+    def uploaded(
+        self, link: WorkerLink, task: e.TaskRef, partial: worker_pb2.Partial, seconds: float
+    ) -> None:
         """A big partial took so many seconds from the moment it was asked for."""
+        self._admission.ended(link.worker, partial.bundle.transfer_id)
         if run := self._runs.get(task.job):
             raw = raw_bytes(partial.bundle.tensors)
             run.traffic.uploaded(raw, partial.bundle.byte_length, seconds)
 
     def _gone(self, worker: e.WorkerId) -> None:
         """A worker is gone for good, and what it held back of its gradients with it."""
+        self._phases.pop(worker, None)
         for run in self._runs.values():
             if not run.state.final and run.traffic.worker_gone(worker):
                 log.warning(
@@ -342,8 +372,11 @@ class Attendance:
         run = self._runs[command.task.job]
         assert run.collector is not None
         assert run.training is not None
+        left_over: Tensors = {}
+        if tensors is not None:
+            tensors, left_over = parted(tensors)
         if run.training.step is Step.TRAIN:
-            run.traffic.counted(command.worker, command.task, account)
+            run.traffic.counted(command.worker, command.task, account, left_over)
         if tensors is None:
             return
         try:
@@ -364,8 +397,23 @@ class Attendance:
             except WireError as error:
                 self.damaged(link, transfer_id, error)
             else:
-                incoming.accepted_at = time.monotonic()
-                link.bulk.control(credit_frame(transfer_id, INITIAL_CREDIT))
+                size = incoming.partial.bundle.byte_length
+                self._admission.offer(Offer(command.task.range.lo, link.worker, transfer_id, size))
+        self.admit()
+
+    def admit(self) -> None:
+        """Have the big partials come that memory has room for."""
+        for offer in self._admission.admit(self._held_bytes, self._is_wanted):
+            link = self.links[offer.worker]
+            link.incoming[offer.transfer_id].accepted_at = time.monotonic()
+            link.bulk.control(credit_frame(offer.transfer_id, INITIAL_CREDIT))
+
+    def _held_bytes(self) -> int:
+        return sum(run.collector.held_bytes for run in self._runs.values() if run.collector is not None)
+
+    def _is_wanted(self, worker: e.WorkerId, transfer_id: int) -> bool:
+        link = self.links.get(worker)
+        return link is not None and transfer_id in link.incoming
 
     def _drop(self, command: c.DropPartial) -> None:
         self._metrics.dropped(command.reason)

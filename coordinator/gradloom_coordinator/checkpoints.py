@@ -14,10 +14,12 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from gradloom.errors import GradloomError, InvalidInput, ModelFileError, Unavailable
-from gradloom.model_file import decode, encode, write_atomically
+from gradloom.errors import GradloomError, InvalidInput, ModelFileError, SealBroken, Unavailable, WrongKey
+from gradloom.keys import NO_KEYS, Keyring
+from gradloom.model_file import content, decode, encode, write_atomically
 from gradloom.saved import Saved
 from gradloom.schema import Schema
+from gradloom.sealing import HEADER, is_sealed, key_of, opened
 from gradloom.tensors import Array, Tensors, sha256
 from gradloom.wire.keeping import schema_from_bytes, schema_to_bytes
 from gradloom_coordinator.events import JobId
@@ -62,27 +64,32 @@ class Place:
 class Checkpoints:
     """The folder of all checkpoints. Raises InvalidInput for a URI that means nothing."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, keys: Keyring = NO_KEYS) -> None:
+        self._keys = keys
         try:
             self._fs, self._root = fsspec.core.url_to_fs(uri)
         except (ValueError, ImportError) as error:
             raise InvalidInput("checkpoint_uri", f"{uri!r} can't be used: {error}") from None
         self._is_local = isinstance(self._fs, LocalFileSystem)
 
-    def write(self, job: JobId, checkpoint: Checkpoint) -> Place:
-        """Write one; the same round of a job takes the same place. Raises what the file system does."""
+    def write(self, job: JobId, checkpoint: Checkpoint, epoch: int = 0) -> Place:
+        """Write one; the same round of a job takes the same place. Raises what the file system does.
+
+        ``epoch`` tells the coordinators of a database apart: one that another has followed overwrites nothing of its.
+        """
         data, checksum = to_bytes(checkpoint)
         folder = self._folder(job)
-        path = f"{folder}/round-{checkpoint.round:09d}.safetensors"
+        of_epoch = f"-{epoch}" if epoch else ""
+        path = f"{folder}/round-{checkpoint.round:09d}{of_epoch}.safetensors"
         self._fs.makedirs(folder, exist_ok=True)
         if self._is_local:
-            write_atomically(Path(path), data)
+            write_atomically(Path(path), content(data, self._keys))
         else:
-            self._fs.pipe_file(path, data)
+            self._fs.pipe_file(path, b"".join(content(data, self._keys)))
         return Place(self._fs.unstrip_protocol(path), checksum, len(data))
 
     def read(self, uri: str, checksum: str) -> Checkpoint:
-        """One that was written. Raises CheckpointUnusable, saying why, and whatever the file system does.
+        """One that was written. Raises CheckpointUnusable, saying why, WrongKey, and whatever the file system does.
 
         A file is gone only where its folder is there: else the storage may be away, and the file with it.
         """
@@ -96,7 +103,23 @@ class Checkpoints:
             raise Unavailable(
                 f"there is no folder {folder}; bring it back, or make an empty one to go on without"
             ) from None
-        return from_bytes(data, checksum)
+        try:
+            return from_bytes(opened(data, self._keys) if is_sealed(data) else data, checksum)
+        except SealBroken as error:
+            raise CheckpointUnusable(error.message) from error
+
+    def check_key(self, uri: str) -> None:
+        """Whether one can be read with the keys that are here, as far as that can be told now. Raises WrongKey."""
+        fs, path = fsspec.core.url_to_fs(uri)
+        try:
+            with fs.open(path, "rb") as file:
+                start = file.read(HEADER.size)
+            if is_sealed(start):
+                key_of(start, self._keys)
+        except WrongKey:
+            raise
+        except Exception:  # noqa: BLE001 - what is gone, away or damaged is for those who need it to say
+            return
 
     def remove(self, uri: str) -> None:
         """Remove one; it may be gone already. Raises what the file system does."""

@@ -59,6 +59,12 @@ class Collector:
             self._chunked = ChunkedSum(self._n_shards, bundle)
         return ChunkedUpload(node, self._chunked, bundle)
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the sums so far."""
+        chunked = 0 if self._chunked is None else self._chunked.held_bytes
+        return chunked + self._whole.n_held * self.partial_bytes
+
     def total(self) -> Tensors:
         """The sum over all shards once every one has been counted; or over those that were, where some may miss."""
         if not self._all_count:
@@ -107,6 +113,12 @@ class ChunkedSum:
             place[...] = chunk  # it was merged elsewhere, or not at all
         self._sums[position] = None
         self._left -= 1
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the total, and of frames that wait for their siblings."""
+        frames = sum(one.n_held for one in self._sums if one is not None)
+        return self.byte_length + frames * FRAME_BYTES
 
     def total(self) -> Tensors:
         """The arrays; only once every frame is complete."""

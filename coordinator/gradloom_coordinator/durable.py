@@ -6,10 +6,11 @@ from typing import IO
 
 from gradloom.errors import InvalidInput
 from gradloom_coordinator.events import ExcludeRequested
+from gradloom_coordinator.leading import Leading
 from gradloom_coordinator.locks import lock_file
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.store import Store, store_url
-from gradloom_coordinator.writer import Writer
+from gradloom_coordinator.writer import Writer, ignore
 
 LAST_WRITES_S = 5.0
 
@@ -32,8 +33,10 @@ class Durable:
         self.lock.close()
 
 
-async def go_on_where_it_ended(coordinator: Coordinator) -> Durable:
+async def go_on_where_it_ended(coordinator: Coordinator, leading: Leading | None = None) -> Durable:
     """Open the coordinator's database, and hand it the jobs that are there; neither if nothing is to be kept.
+
+    With a lease every write depends on it; one that is refused ends it.
 
     Raises InvalidInput for a folder or a database that can't be used, Conflict if another coordinator uses them.
     """
@@ -46,11 +49,13 @@ async def go_on_where_it_ended(coordinator: Coordinator) -> Durable:
     durable = Durable(lock_file(settings.data_dir / "coordinator.lock", str(settings.data_dir)))
     if not settings.durable:
         return durable
-    store = durable.store = Store(url)
+    store = durable.store = Store(url) if leading is None else Store(url, leading.epoch)
     try:
         starts = await asyncio.to_thread(store.open)
         stored = await asyncio.to_thread(store.load)
-        durable.writer = Writer(store, coordinator.jobs.on_health, coordinator.metrics.store_wrote)
+        await coordinator.jobs.check_keys(stored)
+        on_fenced = ignore if leading is None else leading.lose
+        durable.writer = Writer(store, coordinator.jobs.on_health, coordinator.metrics.store_wrote, on_fenced)
         coordinator.metrics.started_again(starts - 1)
         coordinator.jobs.keep_with(durable.writer, starts)
         for worker, reason in (await asyncio.to_thread(store.load_excluded)).items():

@@ -121,6 +121,8 @@ class RoundReady:
     job: JobId
     round: int
     step: Step = Step.TRAIN
+    training_round: int = 0
+    """The round of training that it works at, as people count; 0 = none, or unknown. For the trace."""
 
 
 @dataclass(frozen=True, slots=True)

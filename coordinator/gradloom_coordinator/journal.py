@@ -42,10 +42,11 @@ class Journal:
         news.set()
         return event
 
-    async def follow(self, after_sequence: int) -> AsyncIterator[JobEvent]:
+    async def follow(self, after_sequence: int, *, until_now: bool = False) -> AsyncIterator[JobEvent]:
         """Events from the one after ``after_sequence``, as they happen, up to the one of a final state.
 
-        0 = from the oldest that is kept. Raises EventsGone if later ones that were asked for are no longer kept.
+        ``until_now``: only those that there are already. 0 = from the oldest that is kept. Raises EventsGone if later
+        ones that were asked for are no longer kept.
         """
         while True:
             news = self._news
@@ -54,7 +55,7 @@ class Journal:
                 yield event
                 if isinstance(event.what, StateChanged) and event.what.state.final:
                     return
-            if self.closed and after_sequence >= self._last:
+            if until_now or (self.closed and after_sequence >= self._last):
                 return
             if news is self._news:
                 await news.wait()

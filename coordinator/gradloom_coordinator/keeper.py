@@ -8,13 +8,13 @@ not worth its time.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from gradloom.errors import Unavailable
+from gradloom.errors import InvalidInput, Unavailable, WrongKey
 from gradloom.settings import CoordinatorSettings
 from gradloom.steps import Step
 from gradloom_coordinator.changes import CheckpointDropped, CheckpointKept
@@ -59,8 +59,10 @@ class CheckpointKeeper:
         clock: Callable[[], float],
     ) -> None:
         self.keeping: Keeping = Forgetful()
+        self.epoch = 0
+        """How often a coordinator has started on the database; 0 = there is none."""
         self._uri = settings.checkpoint_uri or str(settings.data_dir / "checkpoints")
-        self._checkpoints = Checkpoints(self._uri)
+        self._checkpoints = Checkpoints(self._uri, settings.keys)
         self._durable = settings.durable
         self._every_s, self._every_rounds = settings.checkpoint_every_s, settings.checkpoint_every_rounds
         self._metrics = metrics
@@ -83,17 +85,34 @@ class CheckpointKeeper:
             or self._clock() - last.at >= self._every_s
             or 0 < self._every_rounds <= rounds
         ):
+            if training.step is Step.TRAIN and run.traffic.waits_for_left_over(run.iterations):
+                return
             self._take(run)
 
     async def take_last(self, runs: list[JobRun], limit_s: float) -> None:
         """One more of each job before the process ends, for at most so long."""
         for run in runs:
             last = self._upkeep.get(run.job_id)
+            if run.checkpoints and run.traffic.lacks_left_over(run.iterations):
+                continue  # rather some rounds again than without what workers have left out
             if last is None or (last.writing.done() and run.iterations > last.round):
                 self._take(run)
         writing = [one.writing for one in self._upkeep.values() if not one.writing.done()]
         if writing:
             await asyncio.wait(writing, timeout=limit_s)
+
+    async def check_keys(self, kept: Iterable[CheckpointKept]) -> None:
+        """Refuse to start where a checkpoint could never be read: nothing may pass it over. Raises InvalidInput."""
+        for one in kept:
+            try:
+                await self._in_thread(partial(self._checkpoints.check_key, one.uri))
+            except WrongKey as error:
+                raise InvalidInput(
+                    "encryption_key",
+                    f"does not open the checkpoint of round {one.round} of job {one.job}: {error}",
+                ) from None
+            except TimeoutError:  # a storage that is away is waited for by each job
+                return
 
     async def newest(self, run: JobRun) -> tuple[Checkpoint, CheckpointKept] | None:
         """The newest checkpoint that can be used; of those that can't be, the job's journal says why.
@@ -182,7 +201,9 @@ class CheckpointKeeper:
         while True:
             start = self._clock()
             try:
-                place = await self._in_thread(partial(self._checkpoints.write, run.job_id, checkpoint))
+                place = await self._in_thread(
+                    partial(self._checkpoints.write, run.job_id, checkpoint, self.epoch)
+                )
             except Exception as error:  # noqa: BLE001 - each kind of file system raises errors of its own
                 self._metrics.checkpoint_done("failed")
                 self._on_trouble(run, f"no checkpoint can be written to {self._uri}: {_told(error)}")

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 from gradloom.algorithms import build
 from gradloom.data.manifest import Manifest
@@ -27,6 +26,8 @@ from gradloom_coordinator import changes as ch
 from gradloom_coordinator import events as e
 from gradloom_coordinator.keeper import CheckpointKeeper
 from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.model_files import ModelFiles
+from gradloom_coordinator.readable import check_files, readable
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.restoring import restored_run
 from gradloom_coordinator.rollbacks import Rollbacks
@@ -60,6 +61,7 @@ class Lifecycle:
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self.may_read = readable(settings)
         self._metrics = metrics
         self._records = records
         self._dispatch = dispatch
@@ -70,7 +72,8 @@ class Lifecycle:
         self._keeper = CheckpointKeeper(
             settings, metrics, partial(self.hold, Hold.CHECKPOINTS), self.say, clock
         )
-        self.serving = Serving(dispatch, self._next_round)
+        self.models = ModelFiles(settings)
+        self.serving = Serving(dispatch, self._next_round, self.models.load)
         self.rollbacks = Rollbacks(
             self._keeper, self._in_background, self.hold, self.say, self.prepare_again, self._go_to_next
         )
@@ -91,12 +94,20 @@ class Lifecycle:
         self._keeping = self._keeper.keeping = keeping
         # round numbers never come again: workers may still compute for the coordinator before us
         self._first_round = starts << 32
+        self.models.epoch = self._keeper.epoch = starts
+
+    async def check_keys(self, stored: list[ch.StoredJob]) -> None:
+        """Raise InvalidInput if a job could only go on from a checkpoint whose key is not here."""
+        await self._keeper.check_keys(
+            kept for job in stored if not job.state.final for kept in job.checkpoints
+        )
 
     def go_on(self, stored: list[ch.StoredJob]) -> None:
         """Take up what a coordinator before us has left, in the order of submission."""
         now = time.time()
         for job in stored:
             run = restored_run(job, now, self._clock())
+            run.model_path = self.models.found(job.model_path) if run.model_path else None
             run.round = self._first_round
             self._records.keep(run, job.client_token)
             if run.state.final:
@@ -142,12 +153,9 @@ class Lifecycle:
                 self._scheduled.remove(job_id)
                 self._dispatch(e.JobForgotten(job_id))
             if not self._settings.durable:  # nobody will look for it after a restart
-                self._model_path(job_id).unlink(missing_ok=True)
+                self.models.new(job_id).unlink(missing_ok=True)
         self._submit(run)
         return run
-
-    def _model_path(self, job_id: str) -> Path:
-        return self._settings.data_dir / "models" / f"{job_id}.safetensors"
 
     def keep(self, *changes: ch.Change) -> None:
         """Write something down at once."""
@@ -184,6 +192,7 @@ class Lifecycle:
         if run.started is None:
             run.started = self._clock()
         manifest = run.manifest or await self._look_at_files(run.spec)
+        check_files(manifest, self.may_read)
         if run.state.final:
             return
         if run.manifest is None:
@@ -207,6 +216,7 @@ class Lifecycle:
             weight=data.weight or None,
             n_shards=data.shards or None,
             unsupervised=build(spec.algorithm, spec.settings).needs.task == "unsupervised",
+            allowed=self.may_read,
         )
         try:
             planning = asyncio.get_running_loop().run_in_executor(self._planners, look_at_files)
@@ -249,7 +259,7 @@ class Lifecycle:
         assert run.training is not None
         self._change_what_is_due(run)
         run.prepare_round(next(self._transfer_ids), self._clock())
-        self._dispatch(e.RoundReady(run.job_id, run.round, run.training.step))
+        self._dispatch(e.RoundReady(run.job_id, run.round, run.training.step, run.training_round))
 
     def _change_what_is_due(self, run: JobRun) -> None:
         if not (due := run.due_changes()):
@@ -317,11 +327,12 @@ class Lifecycle:
             training.model = replace(
                 training.model, metadata={**training.model.metadata, "job_id": run.job_id}
             )
-        path, pause = self._model_path(run.job_id), FIRST_PAUSE_S
+        path, pause = self.models.new(run.job_id), FIRST_PAUSE_S
         while not run.state.final:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                await asyncio.to_thread(training.model.save, path)
+                await asyncio.to_thread(self.models.write, training.model, path)
+                await asyncio.to_thread(self.models.share, path)
                 break
             except OSError as error:  # a full disk may have room again; what was trained is not thrown away
                 self.say(run, f"the model could not be written to {path}: {error}; trying again")

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gradloom.jobs import RoundCompleted
+from gradloom.roles import Role
 from gradloom_coordinator.events import Event, JobId, RoundReady
 from gradloom_coordinator.measures import Measures
 from gradloom_coordinator.meters import Distribution, Reading, Tally
@@ -41,7 +42,6 @@ COMMANDS = (
     "InjectFault",
 )
 """Calls that change something."""
-OPERATOR = "operator"
 
 
 class CoordinatorMetrics(Collector):
@@ -64,7 +64,8 @@ class CoordinatorMetrics(Collector):
         self._checkpoint_bytes.begin()
         self._leader.set(1.0)
         for command in COMMANDS:
-            self.measures.commands.begin(command, "ok", OPERATOR)
+            for role in (Role.OPERATOR, Role.ADMIN):
+                self.measures.commands.begin(command, "ok", role)
             self.measures.command_seconds.begin(command)
 
     # ---- scraping
@@ -125,14 +126,14 @@ class CoordinatorMetrics(Collector):
         """A job goes on, so long after the coordinator came back."""
         self.measures.recovery.observe(seconds, "coordinator")
 
-    def commanded(self, command: str, result: str, seconds: float, role: str = OPERATOR) -> None:
+    def commanded(self, command: str, result: str, seconds: float, role: str) -> None:
         """Somebody called something; it counts if it changes something."""
         if command in COMMANDS:
             self.measures.commands.add(command, result, role)
             self.measures.command_seconds.observe(seconds, command)
 
     def not_allowed(self, reason: str) -> None:
-        """A call was refused for who made it: ``session``, ``token`` or ``role``."""
+        """A call was refused for who made it: ``session``, ``token``, ``certificate`` or ``role``."""
         self.measures.auth_failures.add(reason)
 
     def checkpoint_written(self, seconds: float, byte_length: int) -> None:

@@ -47,6 +47,53 @@ UploadUri = Annotated[
         help="Folder of data that clients send from memory; all workers must read it; in --data-dir if empty.",
     ),
 ]
+PartialsLimit = Annotated[
+    float,
+    typer.Option(
+        envvar="GRADLOOM_PARTIALS_LIMIT",
+        help="GiB of memory for big partials that are not summed yet; others wait at their workers.",
+        min=0.0,
+    ),
+]
 UploadLimit = Annotated[
     float, typer.Option(envvar="GRADLOOM_UPLOAD_LIMIT", help="GiB of all uploads together.", min=0.0)
+]
+Lease = Annotated[
+    bool,
+    typer.Option(
+        envvar="GRADLOOM_LEASE",
+        help="Share the PostgreSQL database of --store-url with other coordinators: one leads, the others stand by.",
+    ),
+]
+LeaseTtl = Annotated[
+    float,
+    typer.Option(
+        "--lease-ttl",
+        envvar="GRADLOOM_LEASE_TTL",
+        help="Seconds that a leader which fell silent is waited for before another one leads.",
+        min=2.0,
+        max=300.0,
+    ),
+]
+Advertise = Annotated[
+    str,
+    typer.Option(
+        envvar="GRADLOOM_ADVERTISE",
+        metavar="HOST:PORT",
+        help="What a standby calls this coordinator while it leads; by its host and port if empty.",
+    ),
+]
+TokensFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="GRADLOOM_TOKENS_FILE",
+        metavar="FILE",
+        help="Tokens of those who may call, as `gradloom token create` writes them; looked at every second.",
+    ),
+]
+CallsPerSecond = Annotated[
+    float,
+    typer.Option(
+        envvar="GRADLOOM_CALLS_PER_SECOND", help="Of one caller, on average; 0 = no limit.", min=0.0
+    ),
 ]

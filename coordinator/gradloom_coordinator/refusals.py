@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from grpc_status import rpc_status
 
-from gradloom.connection import USER_KEY
 from gradloom.errors import GradloomError
 from gradloom.status import to_status
+from gradloom_coordinator.access.callers import CALLER
 
 Context = Any  # grpc.aio.ServicerContext, which has no types
 R = TypeVar("R")
@@ -23,24 +23,28 @@ async def refuse(context: Context, error: GradloomError) -> None:
 def answering_errors(
     method: Callable[[Any, Any, Context], Awaitable[R]],
 ) -> Callable[[Any, Any, Context], Awaitable[R]]:
-    """Turn a GradloomError of a unary method into its gRPC status; its servicer's coordinator counts the call."""
+    """Turn a GradloomError of a unary method into its gRPC status; its servicer's coordinator counts and records it."""
 
     @functools.wraps(method)
     async def wrapper(self: Any, request: Any, context: Context) -> R:
-        result, began = "ok", time.perf_counter()
+        failure: BaseException | None = None
+        began, response = time.perf_counter(), None
         try:
-            return await method(self, request, context)
+            response = await method(self, request, context)
         except GradloomError as error:
-            result = type(error).__name__
+            failure = error
             await refuse(context, error)
+        except BaseException as error:
+            failure = error
+            raise
         finally:
-            self._coordinator.metrics.commanded(method.__name__, result, time.perf_counter() - began)
-        raise AssertionError("abort does not return")
+            self._coordinator.called(method.__name__, request, response, failure, time.perf_counter() - began)
+        assert response is not None, "abort does not return"
+        return response
 
     return wrapper
 
 
 def who(context: Context) -> str:
-    """The person behind a call, as its client says; else the address that it comes from."""
-    given = dict(context.invocation_metadata() or ()).get(USER_KEY, "")
-    return str(given) or str(context.peer())
+    """The person behind a call: by token or certificate; where nobody is asked, as they say, or their address."""
+    return CALLER.get().name or str(context.peer())

@@ -11,7 +11,7 @@ from gradloom.algorithms import build
 from gradloom.algorithms.algorithm import Algorithm, Progress
 from gradloom.codecs import NONE
 from gradloom.data.manifest import Manifest
-from gradloom.jobs import JobState, JobView, RoundCompleted, SteeringRecord, WorkerShare
+from gradloom.jobs import CheckpointInfo, JobState, JobView, RoundCompleted, SteeringRecord, WorkerShare
 from gradloom.specs import JobSpec, ScheduledChange
 from gradloom.steps import Step
 from gradloom.synchrony import parse_synchrony
@@ -27,7 +27,7 @@ from gradloom_coordinator.downlink import Outgoing
 from gradloom_coordinator.events import JobId
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.state import Job
-from gradloom_coordinator.steering import Alteration, altered, as_alteration, etag_of
+from gradloom_coordinator.steering import Alteration, altered, as_alteration, etag_of, steerable_fields
 from gradloom_coordinator.traffic import Traffic
 from gradloom_coordinator.training import Training
 
@@ -82,6 +82,8 @@ class JobRun:
     model_path: Path | None = None
     retries: int = 0
     shares: tuple[WorkerShare, ...] = ()
+    last: tuple[str, float] = ("", 0.0)
+    """Whose answer ended the newest round, and how long all others had waited for it."""
     ending: JobView | None = None
     """How people see it between its end and the moment when that is durable."""
     final_view: JobView | None = None
@@ -146,6 +148,7 @@ class JobRun:
             if traffic.codec != NONE or traffic.verdicts.tracks:
                 compute.uplink.codec, compute.uplink.lineage = traffic.codec, traffic.lineage
                 compute.uplink.iteration, compute.uplink.seed = self.iterations, self.in_force.seed
+                compute.uplink.send_left_over = traffic.gathering.asked
         self.broadcast = broadcast_of(compute, outgoing, transfer_id)
         self._make_room()
 
@@ -161,7 +164,8 @@ class JobRun:
     def end_of_traffic(self, seconds: float) -> str | None:
         """All partials of a round of training are counted; what to tell people."""
         assert self.training is not None
-        return self.traffic.end_round(seconds, sparse_suits=self.training.algorithm.takes_part_sums)
+        suits = self.training.algorithm.takes_part_sums
+        return self.traffic.end_round(seconds, self.iterations, sparse_suits=suits)
 
     @property
     def is_packed(self) -> bool:
@@ -269,6 +273,12 @@ class JobRun:
         """Updates that the algorithm has done."""
         return self.progress.iteration if self.progress else 0
 
+    @property
+    def training_round(self) -> int:
+        """The round of training that is prepared now, from 1; 0 = another step's."""
+        trains = self.training is not None and self.training.step is Step.TRAIN
+        return self.iterations + 1 if trains else 0
+
     def checkpoint(self) -> Checkpoint | None:
         """All that the job could go on from now; None before its data is known, and after its end."""
         saved = self.training.save() if self.training is not None else None
@@ -297,7 +307,7 @@ class JobRun:
         assert self.training is not None
         self._build(rules or self.in_force)
         self.progress = self.training.restore(checkpoint.schema, checkpoint.state)
-        self.traffic.restore(checkpoint.traffic, all_gone=not self.traffic.started)
+        self.traffic.restore(checkpoint.traffic, checkpoint.round, all_gone=not self.traffic.started)
         self.train_seconds, self.train_rows_done = checkpoint.train_seconds, checkpoint.train_rows
 
     def round_again(self) -> bytes:
@@ -342,6 +352,7 @@ class JobRun:
         """Copy from the scheduler what people want to see."""
         seconds = max(now - (self.started if self.started is not None else now), 1e-9)
         self.retries = job.retries
+        self.last = job.counts.last_worker, job.counts.last_waited_s
         names = sorted(job.shares, key=_natural)
         self.shares = tuple(
             WorkerShare(
@@ -351,6 +362,8 @@ class JobRun:
                 busy_fraction=min(1.0, job.share(name).busy_s / seconds),
                 retries=job.share(name).retries,
                 present=name in connected,
+                rounds_last=job.share(name).rounds_last,
+                waited_for_s=job.share(name).waited_for_s,
             )
             for name in names
         )
@@ -385,6 +398,12 @@ class JobRun:
                 SteeringRecord(one.at_round, one.who, one.at, one.field, one.old, one.new)
                 for one in self.steering
             ),
+            last_worker=self.last[0],
+            last_waited_s=self.last[1],
+            checkpoints=()
+            if self.state.settled
+            else tuple(CheckpointInfo(one.round, one.created_at) for one in self.checkpoints),
+            steerable=() if self.state.settled else steerable_fields(self.spec),
         )
 
 

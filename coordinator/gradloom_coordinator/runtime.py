@@ -17,6 +17,7 @@ from gradloom.algorithms import build
 from gradloom.errors import (
     Conflict,
     InvalidInput,
+    NotFound,
     Overloaded,
 )
 from gradloom.faults import Fault, check_fault
@@ -33,6 +34,9 @@ from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec, check_spec, with_local_steps
 from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
+from gradloom_coordinator.access.audit import OK, AuditLog
+from gradloom_coordinator.access.callers import CALLER
+from gradloom_coordinator.access.table import CHANGING
 from gradloom_coordinator.alarm import Alarm
 from gradloom_coordinator.attendance import Attendance
 from gradloom_coordinator.control import Control
@@ -43,7 +47,9 @@ from gradloom_coordinator.measures import Came
 from gradloom_coordinator.meters import Reading
 from gradloom_coordinator.metrics import CoordinatorMetrics
 from gradloom_coordinator.operating import Operating
+from gradloom_coordinator.packed_spans import TraceReading
 from gradloom_coordinator.policies import policy_named
+from gradloom_coordinator.readable import check_data
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.scheduler import Scheduler
@@ -52,6 +58,7 @@ from gradloom_coordinator.steering import check_schedule, check_synchrony
 from gradloom_coordinator.traffic import check_codecs
 from gradloom_coordinator.traffic_metrics import TrafficMetrics
 from gradloom_coordinator.uploads import Upload, Uploads
+from gradloom_coordinator.watching import Watching
 from gradloom_coordinator.wording import sentence_of
 
 log = logging.getLogger(__name__)
@@ -59,6 +66,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 STALL_S = 1.0
 """A tick that comes so much too late says that the coordinator itself stood still."""
+QUIET = (e.Tick, e.HeartbeatReceived)
+"""Events that are no news if nothing comes of them."""
 UPLOADS_EVERY_S = 30.0
 """How often uploads that nobody needs any more are removed."""
 
@@ -89,6 +98,8 @@ class Coordinator:
         self.jobs = Lifecycle(settings, self.metrics, self.records, self.dispatch, self._break, clock)
         self.control = Control(self.jobs, self.records, self.dispatch, self.view)
         self.operating = Operating(self.jobs, state, self.dispatch)
+        self.watching = Watching(self._look)
+        self.audit = AuditLog(settings.data_dir)
         self._uploads = Uploads(settings, clock)
 
     # ---- time and order
@@ -107,6 +118,8 @@ class Coordinator:
                 event, began = self._inbox.popleft(), time.perf_counter()
                 commands = self._scheduler.handle(event, self._clock())
                 self.metrics.decided(self._scheduler.state, event, time.perf_counter() - began)
+                if commands or not isinstance(event, QUIET):
+                    self.watching.news()
                 for command in commands:
                     try:
                         self._execute(command)
@@ -151,6 +164,7 @@ class Coordinator:
                 log.warning("the coordinator stood still for %.1f s", late_s)
                 self.dispatch(e.Stalled(late_s))
         self.dispatch(e.Tick())
+        self.attendance.admit()
 
     def _standing(self) -> list[Reading]:
         """What the metrics show of this moment."""
@@ -158,6 +172,10 @@ class Coordinator:
         views, limits = self.attendance.views(now), self._scheduler.limits
         looked = standing(Look(state, self.runs, views, limits, now, time.time() - now))
         return [*looked, *self.attendance.readings()]
+
+    def _look(self) -> tuple[list[WorkerView], list[JobView]]:
+        """What those see who watch."""
+        return self.workers(), [self.view(run) for run in self.runs.values()]
 
     def _execute(self, command: c.Command) -> None:
         match command:
@@ -194,6 +212,7 @@ class Coordinator:
 
     def _check_acceptable(self, spec: JobSpec) -> None:
         check_spec(spec)
+        check_data(spec.data, self.jobs.may_read)
         policy_named(spec.placement)
         algorithm = build(spec.algorithm, spec.settings)
         check_synchrony(spec)
@@ -248,6 +267,16 @@ class Coordinator:
         """The workers that are here or may come back, by name."""
         return self.attendance.views(self._clock())
 
+    def trace(self, job_id: str) -> TraceReading:
+        """Where a job's time went, as it stands. Raises NotFound."""
+        run, state, now = self.records.named(job_id), self._scheduler.state, self._clock()
+        if (book := state.traces.of(run.job_id)) is None:
+            raise NotFound(
+                f"there is no trace of job {job_id}: it has had no round since the coordinator's start, "
+                "or other jobs ran since"
+            )
+        return book.read(time.time() - now, now, self._present())
+
     def explain(self, subject: str) -> tuple[str, ...]:
         """Why a job, a worker or a task (``JOB:SHARD``) is as it is, in sentences. Raises NotFound."""
         return explain(self._scheduler.state, subject, self._clock())
@@ -263,6 +292,16 @@ class Coordinator:
             if run.state is JobState.RUNNING:
                 self.jobs.tell(run.job_id, Note(f"chaos: worker {worker} is told: {fault}"))
         return at
+
+    def called(
+        self, method: str, request: object, response: object, failure: BaseException | None, seconds: float
+    ) -> None:
+        """A person's call is over: count it, and write it down if it was to change something."""
+        caller = CALLER.get()
+        result = OK if failure is None else type(failure).__name__
+        self.metrics.commanded(method, result, seconds, caller.role)
+        if method in CHANGING:
+            self.audit.write(caller, method, request, response, failure)
 
     # ---- commands about jobs
 

@@ -263,11 +263,14 @@ class Scheduler:
 
     def _forget_job(self, job_id: JobId) -> list[Command]:
         job = self.state.jobs.pop(job_id)
+        self.state.traces.forget(job_id)
         assert job.state.final, f"job {job_id} is {job.state}"
         return []
 
     def _step(self, job: Job, to: JobState, reason: str) -> Command:
         job.step(to, reason)
+        if (book := self.state.traces.of(job.id)) is not None:
+            book.stepped(to, self.state.now)
         if job.works:
             self.state.active[job.id] = job
         else:
@@ -301,6 +304,9 @@ class Scheduler:
             self._accounts.begin_step(job, event.step)
         self._limit_credit(job)
         before, job.round = job.round, Round(event.round, event.step, len(job.shard_rows), now)
+        self.state.traces.begin(job.id, job.copies, now).opened(
+            event.round, event.step, event.training_round, now
+        )
         missed = (
             {} if before is None or before.complete else {chunk.range: chunk for chunk in before.missing()}
         )

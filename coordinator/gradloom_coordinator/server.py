@@ -2,49 +2,49 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
+import os
 import signal
-import socket
-from dataclasses import dataclass
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
-from gradloom.errors import InvalidInput
+from gradloom import token_file
+from gradloom.health import HealthServer
 from gradloom.settings import CoordinatorSettings
+from gradloom.tls import join_host_port
 from gradloom.v1 import cluster_service_pb2_grpc, job_service_pb2_grpc
-from gradloom.wire import MAX_MESSAGE_BYTES
+from gradloom_coordinator.access.guard import Guard
 from gradloom_coordinator.durable import Durable, go_on_where_it_ended
+from gradloom_coordinator.gate import Gate
+from gradloom_coordinator.leading import Leading
+from gradloom_coordinator.listening import (
+    SERVICES,
+    Addresses,
+    bind,
+    certificates_of,
+    options_for,
+    serve_metrics,
+)
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.servicers import ClusterServicer, JobServicer
+from gradloom_coordinator.standby import Standby
 from gradloom_coordinator.worker_servicer import WorkerServicer
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("gradloom.v1.JobService", "gradloom.v1.ClusterService", "gradloom.v1.WorkerService")
 GRACE_S = 2.0
+ABANDON_S = 0.5
+STEP_DOWN_LIMIT_S = 3.0
+"""After that a coordinator that has lost its lease ends, whatever it is busy with."""
+LOST_STATUS = 4
+"""Exit status of a coordinator that has lost its lease: whatever looks after it starts it again, as a standby."""
 LAST_CHECKPOINTS_S = 10.0
-OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
-)
-"""Our own limits are smaller: frames of 2 MiB, and bundles of 256 KiB inside messages. ``so_reuseport`` is off so
-that a port in use is an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where a running coordinator listens."""
-
-    address: str
-    metrics_address: str
-    """Empty = no metrics."""
 
 
 @dataclass(slots=True)
@@ -56,10 +56,12 @@ class RunningCoordinator:
     addresses: Addresses
     server: "grpc.aio.Server"
     clock_tasks: "tuple[asyncio.Task[None], ...]"
+    guard: Guard
 
     async def stop(self) -> None:
         """Keep where every job stands, refuse new calls, end the streams, leave."""
         await self.coordinator.jobs.take_last_checkpoints(LAST_CHECKPOINTS_S)
+        self.coordinator.watching.close()
         for link in list(self.coordinator.attendance.links.values()):
             link.close("the coordinator is stopping")
         await self.server.stop(GRACE_S)
@@ -68,83 +70,120 @@ class RunningCoordinator:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.durable.close()
+        self.coordinator.audit.close()
+
+    async def abandon(self, why: str) -> None:
+        """Another one leads, or may: end the streams, and write nothing."""
+        for link in list(self.coordinator.attendance.links.values()):
+            link.close(why)
+        await self.server.stop(ABANDON_S)
 
 
-async def start(settings: CoordinatorSettings) -> RunningCoordinator:
-    """Take up the jobs that were left, bind the ports and serve.
+async def start(settings: CoordinatorSettings, leading: Leading | None = None) -> RunningCoordinator:
+    """Take up the jobs that were left, bind the ports and serve; with a lease, only as long as it holds.
 
     Raises InvalidInput for a port or a database that can't be used, Conflict if another coordinator uses them.
     """
     coordinator = Coordinator(settings)
-    durable = await go_on_where_it_ended(coordinator)
+    guard = Guard(settings, coordinator.metrics, coordinator.audit)
+    durable = await go_on_where_it_ended(coordinator, leading)
     try:
-        return await _serve(coordinator, durable)
+        return await _serve(coordinator, durable, [] if leading is None else [Gate(leading.why_not)], guard)
     except BaseException:
         await durable.close()
         raise
 
 
-async def _serve(coordinator: Coordinator, durable: Durable) -> RunningCoordinator:
+async def _serve(
+    coordinator: Coordinator, durable: Durable, gates: list[Gate], guard: Guard
+) -> RunningCoordinator:
     settings = coordinator.settings
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=options_for(settings), interceptors=[*gates, guard])
     job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(coordinator), server)
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterServicer(coordinator), server)
     server.add_generic_rpc_handlers((WorkerServicer(coordinator).handler(),))
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    _check_port_free(settings.host, settings.port)
-    port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    metrics_address = _serve_metrics(coordinator, settings)
+    port = bind(server, settings)
+    metrics_address, _ = serve_metrics(coordinator.metrics.registry, settings)
     await server.start()
     for service in ("", *SERVICES):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    looking_after = (coordinator.keep_time(), coordinator.look_after_uploads())
+    looking_after = (coordinator.keep_time(), coordinator.look_after_uploads(), guard.keep_watch())
     clock_tasks = tuple(asyncio.create_task(work) for work in looking_after)
-    addresses = Addresses(f"{settings.host}:{port}", metrics_address)
+    addresses = Addresses(join_host_port(settings.host, port), metrics_address)
     log.info("serving at %s, metrics at %s", addresses.address, metrics_address or "no port")
-    return RunningCoordinator(coordinator, durable, addresses, server, clock_tasks)
-
-
-def _check_port_free(host: str, port: int) -> None:
-    """gRPC's own message for a port in use does not say what to do."""
-    if port == 0:
-        return
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            why = (
-                "is in use"
-                if error.errno == errno.EADDRINUSE
-                else f"can't be bound on {host}: {error.strerror}"
-            )
-            raise InvalidInput("port", f"{port} {why}; choose another, or 0 for any free port") from None
-
-
-def _serve_metrics(coordinator: Coordinator, settings: CoordinatorSettings) -> str:
-    if settings.metrics_port is None:
-        return ""
-    try:
-        server, _ = start_http_server(
-            settings.metrics_port, addr=settings.host, registry=coordinator.metrics.registry
-        )
-    except OSError as error:
-        raise InvalidInput(
-            "metrics_port", f"{settings.metrics_port} can't be bound: {error.strerror}"
-        ) from None
-    return f"{settings.host}:{server.server_port}"
+    return RunningCoordinator(coordinator, durable, addresses, server, clock_tasks, guard)
 
 
 async def serve(
     settings: CoordinatorSettings, stop: asyncio.Event, ready: "asyncio.Future[Addresses]"
-) -> None:
-    """Run until ``stop`` is set or SIGTERM or SIGINT arrives; ``ready`` gets the addresses."""
-    running = await start(settings)
+) -> int:
+    """Run until ``stop`` is set or SIGTERM or SIGINT arrives; ``ready`` gets the addresses. The exit status.
+
+    Probes are answered from the beginning to the end: alive, but ready only while it serves. With a lease it listens
+    as a standby first; LOST_STATUS says that another one leads now. Raises InvalidInput, Conflict.
+    """
+    certificates_of(settings)  # what is refused is refused before a database is opened
+    serving = asyncio.Event()
+    async with _probed(settings, serving) as health_address:
+        if not settings.lease:
+            running = await start(settings)
+            _catch_signals(stop)
+            ready.set_result(replace(running.addresses, health_address=health_address))
+            return await _run(running, stop, serving)
+        _catch_signals(stop)
+        if settings.tokens_file is not None:  # better now than when it is to lead
+            token_file.read(settings.tokens_file)
+        standby = Standby(settings)
+        async with standby.listening() as addresses:
+            ready.set_result(replace(addresses, health_address=health_address))
+            leading = await standby.turn(stop, partial(_step_down, asyncio.get_running_loop(), stop))
+        if leading is None:
+            return 0
+        try:
+            return await _run(await start(standby.settings, leading), stop, serving, leading)
+        finally:
+            await asyncio.to_thread(leading.release)
+
+
+async def _run(
+    running: RunningCoordinator, stop: asyncio.Event, serving: asyncio.Event, leading: Leading | None = None
+) -> int:
+    serving.set()
+    await stop.wait()
+    serving.clear()
+    if leading is not None and (why := leading.why_not()):
+        await running.abandon(why)
+        return LOST_STATUS
+    await running.stop()
+    return 0
+
+
+def _catch_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    ready.set_result(running.addresses)
-    await stop.wait()
-    await running.stop()
+
+
+def _step_down(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, why: str) -> None:
+    """The lease is lost: stop in order, or at any rate soon; called in the thread that looks after the lease."""
+    log.error("%s", why)
+    last_resort = threading.Timer(STEP_DOWN_LIMIT_S, os._exit, (LOST_STATUS,))
+    last_resort.daemon = True
+    last_resort.start()
+    loop.call_soon_threadsafe(stop.set)
+
+
+@contextlib.asynccontextmanager
+async def _probed(settings: CoordinatorSettings, serving: asyncio.Event) -> AsyncIterator[str]:
+    """Answer probes meanwhile; gives the address, empty = no port for them."""
+    if settings.health_port is None:
+        yield ""
+        return
+    server = HealthServer(settings.health_host, settings.health_port, serving.is_set, SERVICES)
+    try:
+        yield await server.start()
+    finally:
+        await server.stop()

@@ -1,21 +1,28 @@
 """gRPC in, calls on the Coordinator out: what people ask for. Methods here only translate messages and errors."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from gradloom import __version__
 from gradloom.algorithms import describe, names
 from gradloom.errors import GradloomError, NotFound
 from gradloom.v1 import cluster_service_pb2, cluster_service_pb2_grpc, job_service_pb2, job_service_pb2_grpc
+from gradloom.watching import ClusterChange
+from gradloom.wire.access import audit_to_proto, caller_to_proto
+from gradloom.wire.cluster import change_to_proto, worker_to_proto
 from gradloom.wire.faults import fault_from_proto
 from gradloom.wire.jobs import (
     algorithm_to_proto,
     event_to_proto,
     job_spec_from_proto,
     job_to_proto,
-    worker_to_proto,
 )
 from gradloom.wire.queries import answer_to_proto, question_from_proto
+from gradloom.wire.times import set_time
+from gradloom.wire.traces import head_to_proto, spans_to_proto
+from gradloom_coordinator.access.callers import CALLER
 from gradloom_coordinator.refusals import Context, answering_errors, refuse, who
 from gradloom_coordinator.runtime import Coordinator
 
@@ -66,7 +73,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     ) -> AsyncIterator[job_service_pb2.WatchJobResponse]:
         try:
             run = self._coordinator.records.named(request.job_id)
-            async for event in run.journal.follow(request.after_sequence):
+            async for event in run.journal.follow(request.after_sequence, until_now=request.until_now):
                 yield job_service_pb2.WatchJobResponse(event=event_to_proto(event))
         except GradloomError as error:
             await refuse(context, error)
@@ -140,7 +147,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.GetModelRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.GetModelResponse]:
         try:
-            content = await asyncio.to_thread(self._coordinator.records.model_path(request.job_id).read_bytes)
+            path = self._coordinator.records.model_path(request.job_id)
+            content = await asyncio.to_thread(self._coordinator.jobs.models.read, path)
         except GradloomError as error:
             await refuse(context, error)
             return
@@ -149,6 +157,20 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             return
         for offset in range(0, len(content), MODEL_CHUNK_BYTES):
             yield job_service_pb2.GetModelResponse(chunk=content[offset : offset + MODEL_CHUNK_BYTES])
+
+    async def GetTrace(
+        self, request: job_service_pb2.GetTraceRequest, context: Context
+    ) -> AsyncIterator[job_service_pb2.GetTraceResponse]:
+        try:
+            trace = self._coordinator.trace(request.job_id)
+        except GradloomError as error:
+            await refuse(context, error)
+            return
+        yield job_service_pb2.GetTraceResponse(head=head_to_proto(trace.head))
+        for rounds in trace.rounds():
+            yield spans_to_proto(rounds=rounds)
+        for tasks in trace.tasks():
+            yield spans_to_proto(tasks=tasks)
 
     @answering_errors
     async def Query(
@@ -194,6 +216,7 @@ class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
+        self._last_told: tuple[ClusterChange, cluster_service_pb2.WatchClusterResponse] | None = None
 
     @answering_errors
     async def ListWorkers(
@@ -202,7 +225,25 @@ class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
         context: Context,
     ) -> cluster_service_pb2.ListWorkersResponse:
         workers = [worker_to_proto(view) for view in self._coordinator.workers()]
-        return cluster_service_pb2.ListWorkersResponse(workers=workers, version=__version__)
+        response = cluster_service_pb2.ListWorkersResponse(workers=workers, version=__version__)
+        set_time(response.at, time.time())
+        return response
+
+    async def WatchCluster(
+        self, request: cluster_service_pb2.WatchClusterRequest, context: Context
+    ) -> AsyncIterator[cluster_service_pb2.WatchClusterResponse]:
+        try:
+            async with aclosing(self._coordinator.watching.follow()) as changes:
+                async for change in changes:
+                    yield self._told(change)
+        except GradloomError as error:
+            await refuse(context, error)
+
+    def _told(self, change: ClusterChange) -> cluster_service_pb2.WatchClusterResponse:
+        """Translated once for all who watch: most are told the same."""
+        if self._last_told is None or self._last_told[0] is not change:
+            self._last_told = change, change_to_proto(change)
+        return self._last_told[1]
 
     @answering_errors
     async def DrainWorker(
@@ -249,3 +290,20 @@ class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
         at = self._coordinator.inject(request.worker, fault_from_proto(request.fault))
         response.at.FromNanoseconds(round(at * 1e9))
         return response
+
+    @answering_errors
+    async def WhoAmI(
+        self,
+        request: cluster_service_pb2.WhoAmIRequest,
+        context: Context,
+    ) -> cluster_service_pb2.WhoAmIResponse:
+        return caller_to_proto(CALLER.get().view())
+
+    @answering_errors
+    async def ListAudit(
+        self,
+        request: cluster_service_pb2.ListAuditRequest,
+        context: Context,
+    ) -> cluster_service_pb2.ListAuditResponse:
+        found = await asyncio.to_thread(self._coordinator.audit.last, request.last)
+        return cluster_service_pb2.ListAuditResponse(records=[audit_to_proto(entry) for entry in found])

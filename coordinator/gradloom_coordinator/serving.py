@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.algorithms.serving import Posed, check_rows, serving_part
-from gradloom.errors import Conflict, InvalidInput, NotInTime, Overloaded
+from gradloom.errors import Conflict, InvalidInput, NotFound, NotInTime, Overloaded
 from gradloom.jobs import JobState
 from gradloom.models import Model, Neighbors, load_model
 from gradloom.nearest.answers import Answer, Question, joined_answers
@@ -49,11 +49,12 @@ class Serving:
         self,
         dispatch: Callable[[e.Event], None],
         open_round: Callable[[JobRun], None],
+        load: Callable[[Path], Model] = load_model,
     ) -> None:
         self._dispatch = dispatch
         self._open_round = open_round
         self._desks: dict[e.JobId, Desk] = {}
-        self._shelf = ModelShelf()
+        self._shelf = ModelShelf(load)
 
     async def query(self, run: JobRun, question: Question, X: Rows, limit_s: float) -> Answer:
         """The answer for rows (n, d) on raw columns.
@@ -157,9 +158,13 @@ class Serving:
 
 
 class ModelShelf:
-    """The models that were asked last, ready to answer; one thread pool answers from all of them."""
+    """The models that were asked last, ready to answer; one thread pool answers from all of them.
 
-    def __init__(self) -> None:
+    ``load`` reads one, in a thread.
+    """
+
+    def __init__(self, load: Callable[[Path], Model] = load_model) -> None:
+        self._read = load
         self._models: OrderedDict[e.JobId, asyncio.Future[Model]] = OrderedDict()
         self._threads = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="answers")
         self._waiting_bytes = 0
@@ -184,13 +189,19 @@ class ModelShelf:
         """A job's model, read from its file once. Raises NotFound, ModelFileError."""
         loading = self._models.get(job)
         if loading is None:
-            loading = self._models[job] = asyncio.ensure_future(self.in_thread(partial(load_model, path)))
+            loading = self._models[job] = asyncio.ensure_future(self.in_thread(partial(self._load, path)))
             loading.add_done_callback(partial(self._loaded, job))
         model = await asyncio.shield(loading)
         if job in self._models:
             self._models.move_to_end(job)
         self._make_room()
         return model
+
+    def _load(self, path: Path) -> Model:
+        try:
+            return self._read(path)
+        except OSError as error:
+            raise NotFound(f"the model file {path.name} can't be brought here: {error}") from error
 
     def _loaded(self, job: e.JobId, loading: "asyncio.Future[Model]") -> None:
         """A model that can't be read is tried again by whoever asks next, whether or not somebody still waits."""

@@ -13,10 +13,11 @@ from gradloom.steps import Step
 from gradloom.synchrony import SYNCHRONOUS, Synchrony
 from gradloom_coordinator.copies import CopyLedger
 from gradloom_coordinator.events import JobId, RoundReady, TaskRef, WorkerId
-from gradloom_coordinator.measures import Measures
+from gradloom_coordinator.measures import REFUSED, Measures
 from gradloom_coordinator.plans import Plan
 from gradloom_coordinator.policies import Placement
 from gradloom_coordinator.rounds import Chunk, Round
+from gradloom_coordinator.tracing import Traces
 from gradloom_coordinator.trust import Trust
 
 JOB_STEPS: Mapping[JobState, frozenset[JobState]] = {
@@ -142,6 +143,10 @@ class Share:
     busy_s: float = 0.0
     wait_s: float = 0.0
     """At the ends of rounds, for the others."""
+    rounds_last: int = 0
+    """Rounds that ended with its answer."""
+    waited_for_s: float = 0.0
+    """How long all others had waited for it then."""
     retries: int = 0
     shards: int = 0
     """Shards placed on it when they were placed last."""
@@ -166,6 +171,10 @@ class Counts:
     stolen: int = 0
     """Chunks that a worker gave up before it had started them."""
     moved_shards: int = 0
+    last_worker: str = ""
+    """Whose answer ended the newest round."""
+    last_waited_s: float = 0.0
+    """How long all others had waited for it."""
     imbalance: float = 0.0
     """Moving average over rounds: the longest that a worker was busy over the mean of all; 0 = unknown."""
     fewest_tries_left: tuple[int, float] | None = None
@@ -308,6 +317,7 @@ class ClusterState:
     departed: dict[WorkerId, tuple[float, bool]] = field(default_factory=dict)
     """Those that are gone: since when, and whether they were lost. For people, until it is tidied up."""
     measures: Measures = field(default_factory=Measures)
+    traces: Traces = field(default_factory=Traces)
     now: float = 0.0
     """Of the event that is being handled."""
 
@@ -338,6 +348,9 @@ class ClusterState:
         given = self.take_from(worker, task)
         given.spent_s = spent_s
         self.measures.lost(task.job, why, spent_s)
+        if (book := self.traces.of(task.job)) is not None:
+            label = REFUSED.get(why, why)
+            book.lost(worker.id, task, given.at, given.rows, spent_s, label, self.now, is_copy=given.is_copy)
         if given.is_copy and not given.chunk.counted:
             self.jobs[task.job].copies.cancelled_s += spent_s
         return given

@@ -14,6 +14,7 @@ from gradloom.algorithms.algorithm import stale_sums_harm
 from gradloom.algorithms.registry import setting_texts, steerable
 from gradloom.codecs import canonical_text
 from gradloom.errors import InvalidInput, VersionMismatch
+from gradloom.jobs import SteerableField
 from gradloom.specs import JobSpec, ScheduledChange, check_scheduling
 from gradloom.steered import PAUSED, ROLLBACK
 from gradloom.synchrony import SynchronyKind, parse_synchrony
@@ -81,6 +82,15 @@ def _texts(spec: JobSpec) -> dict[str, str]:
     settings, allowed = setting_texts(spec.algorithm, spec.settings), steerable(spec.algorithm)
     texts = {name: text(spec) for name, text in STEERABLE.items()}
     return {**texts, **{SETTINGS + name: settings[name] for name in sorted(allowed)}}
+
+
+def steerable_fields(spec: JobSpec) -> tuple[SteerableField, ...]:
+    """What may change of a live job, with what is in force."""
+    try:
+        texts = _texts(spec)
+    except InvalidInput:  # its algorithm came with a package that is not installed any more
+        return ()
+    return tuple(SteerableField(name, text) for name, text in texts.items())
 
 
 def altered(spec: JobSpec, changes: Iterable[Alteration | Steered]) -> JobSpec:

@@ -1,40 +1,43 @@
 """The database: jobs, what happened to them, where their checkpoints are. SQLite in a file, or PostgreSQL by URL.
 
 One connection, used by one thread at a time; it holds a lock, so that no second coordinator works on the same
-jobs. Each ``apply`` is one transaction. What is applied twice counts once, because a connection that breaks during
-a commit does not say whether it took place.
+jobs, or shares it with others that go by a lease: then ``epoch`` names the lease that every write depends on. Each
+``apply`` is one transaction. What is applied twice counts once, because a connection that breaks during a commit does
+not say whether it took place.
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text, update
+from sqlalchemy import Connection, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
-    ArgumentError,
     DataError,
     DBAPIError,
     IntegrityError,
     SQLAlchemyError,
 )
 
-from gradloom.errors import Conflict, InvalidInput, Unavailable, VersionMismatch
+from gradloom.errors import Unavailable
 from gradloom_coordinator import tables as t
 from gradloom_coordinator.changes import Change, StoredJob
+from gradloom_coordinator.databases import (
+    Fenced,
+    engine_of,
+    first_line,
+    make_tables,
+    meta,
+    store_url,
+    take_lock,
+)
 from gradloom_coordinator.locks import lock_file
-from gradloom_coordinator.store_changes import insert_into, write
+from gradloom_coordinator.store_changes import write
 from gradloom_coordinator.store_jobs import excluded_workers, stored_jobs
 
-LOCK_KEY = 0x6772616C6F6F6D
-"""Of PostgreSQL's advisory lock: one coordinator a database."""
-LOCK_PATIENCE_S = 5.0
-"""The server may take a moment to notice that the last coordinator is dead."""
-ANSWER_LIMIT_S = 5
-"""How long the database may take for one statement, or for a connection."""
-BUSY_PAUSE_S = 0.1
+__all__ = ["Store", "store_url"]
+
 OURS = (DataError, IntegrityError)
 """What is wrong with a value. All else that a driver says is about the database: it is away, locked, full, damaged."""
 
@@ -42,13 +45,14 @@ OURS = (DataError, IntegrityError)
 class Store:
     """One database. Every method raises Unavailable if it can't be reached, is locked or is full."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, epoch: int | None = None) -> None:
         self.name = url.render_as_string(hide_password=True)
-        self._engine = _engine(url)
+        self._engine = engine_of(url)
         self._file = url.database if url.get_backend_name() == "sqlite" else None
         self._lock: IO[bytes] | None = None
         self._connection: Connection | None = None
-        self._starts: int | None = None
+        self._leased = epoch is not None
+        self._starts = epoch
         """The start that is ours; None until it is counted."""
 
     def open(self) -> int:
@@ -57,18 +61,12 @@ class Store:
         Raises Conflict if another coordinator uses the database, VersionMismatch if a newer one has.
         """
         with self._transaction() as connection:
-            t.metadata.create_all(connection)
-            first = [{"key": "schema_version", "value": t.SCHEMA_VERSION}, {"key": "starts", "value": 0}]
-            connection.execute(insert_into(connection, t.meta).on_conflict_do_nothing(), first)
-            found = _meta(connection, "schema_version")
-            if found > t.SCHEMA_VERSION:
-                raise VersionMismatch(
-                    f"{self.name} has tables of version {found}, this release knows up to {t.SCHEMA_VERSION};"
-                    " a newer gradloom is needed"
-                )
-            counted = update(t.meta).where(t.meta.c.key == "starts").values(value=t.meta.c.value + 1)
-            connection.execute(counted)
-            starts = _meta(connection, "starts")
+            make_tables(connection, self.name)
+            if self._starts is None:
+                counted = update(t.meta).where(t.meta.c.key == "starts").values(value=t.meta.c.value + 1)
+                connection.execute(counted)
+            self._check_still_ours(connection)
+            starts = meta(connection, "starts")
         self._starts = starts
         return starts
 
@@ -83,8 +81,9 @@ class Store:
             return excluded_workers(connection)
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Write all changes in their order, or none."""
+        """Write all changes in their order, or none. Raises Fenced if another coordinator has begun since."""
         with self._transaction() as connection:
+            self._check_still_ours(connection)
             write(connection, changes)
 
     def close(self) -> None:
@@ -100,11 +99,14 @@ class Store:
             connection = self._connected()
             with connection.begin():
                 yield connection
+        except Fenced:
+            self._drop_connection()  # and the lock with it: it is another's
+            raise
         except SQLAlchemyError as error:
             self._drop_connection()
             if isinstance(error, OURS) or not isinstance(error, DBAPIError):
                 raise
-            raise Unavailable(f"the database {self.name} can't be used: {_first_line(error)}") from error
+            raise Unavailable(f"the database {self.name} can't be used: {first_line(error)}") from error
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -112,27 +114,19 @@ class Store:
                 self._lock = lock_file(Path(f"{self._file}.lock"), self.name)
             connection = self._engine.connect()
             if self._file is None:
-                self._take_advisory_lock(connection)
+                take_lock(connection, self.name, shared=self._leased)
             self._connection = connection
-            self._check_still_ours(connection)
         return self._connection
 
     def _check_still_ours(self, connection: Connection) -> None:
-        """The lock goes with a connection that breaks: another coordinator may have had it and have written."""
-        if self._starts is None or _meta(connection, "starts") == self._starts:
-            connection.rollback()
-            return
-        self._drop_connection()
-        raise Conflict(f"another coordinator has worked on {self.name} since; restart this one")
+        """In the transaction that writes, so that nobody can begin in between.
 
-    def _take_advisory_lock(self, connection: Connection) -> None:
-        deadline = time.monotonic() + LOCK_PATIENCE_S
-        while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}).scalar():
-            if time.monotonic() >= deadline:
-                connection.close()
-                raise Conflict(f"another coordinator works on {self.name}; stop it first")
-            time.sleep(BUSY_PAUSE_S)
-        connection.commit()
+        The lock goes with a connection that breaks, and a lease with the time: another coordinator may have written.
+        """
+        if self._starts is None or self._file is not None:
+            return
+        if meta(connection, "starts", keep=True) != self._starts:
+            raise Fenced(f"another coordinator has worked on {self.name} since; restart this one")
 
     def _drop_connection(self) -> None:
         """A connection that failed may hold half a transaction, or nothing at all."""
@@ -141,55 +135,3 @@ class Store:
             with suppress(SQLAlchemyError):
                 connection.invalidate()
             connection.close()
-
-
-def store_url(given: str, data_dir: Path) -> URL:
-    """The database that a setting names; empty = a file in the data folder. Raises InvalidInput."""
-    if not given:
-        return URL.create("sqlite", database=str(data_dir / "gradloom.db"))
-    try:
-        url = make_url(given)
-    except ArgumentError:
-        raise InvalidInput("store_url", "it can't be read; write postgresql://user@host/database") from None
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "postgresql+psycopg") or url.database in (None, "", ":memory:"):
-        shown = url.render_as_string(hide_password=True)
-        raise InvalidInput(
-            "store_url", f"{shown!r} is not allowed; sqlite:///FILE and postgresql://USER@HOST/DATABASE are"
-        )
-    return url
-
-
-def _engine(url: URL) -> Engine:
-    if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": ANSWER_LIMIT_S})
-        event.listen(engine, "connect", _prepare_sqlite)
-        return engine
-    limit_ms = 1000 * ANSWER_LIMIT_S
-    connect_args = {
-        "connect_timeout": ANSWER_LIMIT_S,
-        "tcp_user_timeout": limit_ms,
-        "options": f"-c statement_timeout={limit_ms}",
-    }
-    try:
-        return create_engine(url, connect_args=connect_args)
-    except ModuleNotFoundError as error:
-        raise InvalidInput(
-            "store_url", f"PostgreSQL needs {error.name}; run: pip install 'gradloom[postgres]'"
-        ) from None
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    """What is acknowledged must outlive a power cut, hence FULL; readers beside us need the WAL."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _meta(connection: Connection, key: str) -> int:
-    return int(connection.execute(select(t.meta.c.value).where(t.meta.c.key == key)).scalar_one())
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-    return said.splitlines()[0] if said else type(error).__name__

@@ -26,6 +26,18 @@ meta = Table(
 )
 """``schema_version``, and ``starts``: how often a coordinator has started on this database."""
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("expires_at", Float(53), nullable=False),  # by the database's clock
+)
+"""Who leads, where several coordinators stand ready; ``epoch`` is the ``starts`` of the one that does."""
+
 jobs = Table(
     "jobs",
     metadata,

@@ -3,7 +3,7 @@
 Only rounds of training are meant: the first look at the data and the held-out rows travel as they are.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradloom.algorithms import build
 from gradloom.algorithms.algorithm import Algorithm
@@ -17,6 +17,7 @@ from gradloom.specs import JobSpec
 from gradloom.tensors import Tensors
 from gradloom_coordinator.downlink import Downlink, Outgoing
 from gradloom_coordinator.events import TaskRef, WorkerId
+from gradloom_coordinator.gathering import Gathering
 from gradloom_coordinator.ledger import Ledger, restored_ledger
 from gradloom_coordinator.pick import Picker
 from gradloom_coordinator.verdicts import Verdicts
@@ -25,6 +26,7 @@ ELEMENT_BYTES = 8
 """Partials are float64."""
 HOLDERS = "holders"
 REPLICA = "replica."
+LEFT_OVER = "left_over."
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class Traffic:
 
     ledger: Ledger = field(default_factory=Ledger)
     verdicts: Verdicts = field(default_factory=Verdicts)
+    gathering: Gathering = field(default_factory=Gathering)
     codec: str = NONE
     """In force for the open round."""
     downlink: str = NONE
@@ -57,12 +60,14 @@ class Traffic:
         self.codec = self._picker.codec if self._picks else canonical_text(asked_for)
         codec = parse_codec(self.codec)
         self._remembers = codec is not None and codec.has_memory
-        self.verdicts.tracks |= self._remembers
+        self.verdicts.tracks |= self._remembers or self.gathering.hands_out
+        self.gathering.open_round(frozenset(self.verdicts.holders))
         self.downlink = canonical_text(spec.downlink, "downlink")
         if self._ahead is not None and self._ahead[:2] == (iteration, self.downlink):
             outgoing, self._ahead = self._ahead[2], None
-            return outgoing
-        return self._outgoing(spec, algorithm, message, iteration, round_number)
+        else:
+            outgoing = self._outgoing(spec, algorithm, message, iteration, round_number)
+        return _with(outgoing, self.gathering.tensors) if self.gathering.hands_out else outgoing
 
     def prepare_ahead(
         self, spec: JobSpec, algorithm: Algorithm[object], message: Tensors, iteration: int, round_number: int
@@ -91,6 +96,7 @@ class Traffic:
 
     def _drop(self) -> None:
         self._ahead, self._parameters = None, Downlink()
+        self.gathering.drop()
 
     # ---- what happens in a round
 
@@ -121,14 +127,16 @@ class Traffic:
         if self._picks:
             self._picker.measured(wire_bytes, raw_bytes, seconds)
 
-    def counted(self, worker: WorkerId, task: TaskRef, account: Account) -> None:
-        """A partial is part of the sum."""
+    def counted(self, worker: WorkerId, task: TaskRef, account: Account, left_over: Tensors) -> None:
+        """A partial is part of the sum; ``left_over``: what of its gradients its worker keeps, where we asked."""
         self.ledger.counted(account)
+        self.gathering.counted(worker, left_over)
         self.verdicts.count(worker, task, left_over=self._remembers)
 
-    def end_round(self, seconds: float, *, sparse_suits: bool) -> str | None:
-        """A round of training is over; what to tell people."""
+    def end_round(self, seconds: float, iteration: int, *, sparse_suits: bool) -> str | None:
+        """A round of training is over, and has led to that iteration; what to tell people."""
         self.ledger.end_round()
+        self.gathering.end_round(iteration)
         if not self._picks:
             return None
         return self._picker.end_round(seconds, element_bytes=ELEMENT_BYTES, sparse_suits=sparse_suits)
@@ -141,6 +149,17 @@ class Traffic:
 
     # ---- people, and checkpoints
 
+    def waits_for_left_over(self, iteration: int) -> bool:
+        """A checkpoint is due: whether it is to be taken after the next round, which brings what workers hold."""
+        lacks = self.lacks_left_over(iteration)
+        if lacks:
+            self.gathering.want()
+        return lacks
+
+    def lacks_left_over(self, iteration: int) -> bool:
+        """Whether workers hold something that a checkpoint of that iteration would not have."""
+        return bool(self.verdicts.holders) and self.gathering.iteration != iteration
+
     def view(self) -> Compression | None:
         """As people see it."""
         if not self.started:
@@ -150,25 +169,38 @@ class Traffic:
     def save(self, iteration: int) -> Saved:
         """For a checkpoint of that iteration."""
         replica = self._parameters.before(iteration) or {}
-        values: dict[str, Scalar] = {**self.ledger.save(), HOLDERS: len(self.verdicts.holders)}
-        return Saved({REPLICA + name: array for name, array in replica.items()}, values)
+        arrays = {REPLICA + name: array for name, array in replica.items()}
+        missing = len(self.verdicts.holders)
+        if self.gathering.iteration == iteration:
+            arrays |= {LEFT_OVER + name: array for name, array in self.gathering.tensors.items()}
+            missing = self.gathering.missing
+        values: dict[str, Scalar] = {**self.ledger.save(), HOLDERS: missing}
+        return Saved(arrays, values)
 
-    def restore(self, saved: Saved, *, all_gone: bool) -> None:
-        """Go on from a checkpoint; what workers had held back is void. ``all_gone``: they are new to us.
+    def restore(self, saved: Saved, iteration: int, *, all_gone: bool) -> None:
+        """Go on from a checkpoint of that iteration; what workers hold back is void, for what they then held back is
+        in it. ``all_gone``: they are new to us.
 
         Raises ValueError.
         """
-        held = self.verdicts.all_gone()
+        self.verdicts.all_gone()
         if all_gone and saved.values:
             try:
                 self.ledger = restored_ledger(saved.values)
-                held = int(str(saved.values.get(HOLDERS, 0)))
             except (KeyError, ValueError) as error:
                 raise ValueError(f"its ledger can't be read: {error}") from error
+        held = int(str(saved.values.get(HOLDERS, 0)))
         self.ledger.resets += held
         self.lineage += 1
         self._ahead = None
         self._parameters.restore(saved.under(REPLICA.removesuffix(".")).arrays)
+        self.gathering.restore(saved.under(LEFT_OVER.removesuffix(".")).arrays, iteration)
+
+
+def _with(outgoing: Outgoing, tensors: Tensors) -> Outgoing:
+    """The same with more tensors in every form of it."""
+    difference = None if outgoing.difference is None else {**outgoing.difference, **tensors}
+    return replace(outgoing, whole={**outgoing.whole, **tensors}, difference=difference)
 
 
 def check_codecs(spec: JobSpec) -> None:

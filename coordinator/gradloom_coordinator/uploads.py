@@ -14,10 +14,13 @@ from typing import Any
 
 from gradloom.data.sources.opening import filesystem
 from gradloom.data.upload_names import is_upload, upload_name
-from gradloom.errors import InvalidInput, Overloaded, Unavailable
+from gradloom.errors import InvalidInput, NotInTime, Overloaded, Unavailable
 from gradloom.settings import CoordinatorSettings
 
 log = logging.getLogger(__name__)
+
+SILENCE_LIMIT_S = 60.0
+"""A client that sends nothing for so long is not waited for: what it began holds a stream and room."""
 
 
 @dataclass(slots=True)
@@ -67,7 +70,7 @@ class Uploads:
     async def _write(self, name: str, uri: str, chunks: AsyncIterator[bytes]) -> None:
         file = await asyncio.to_thread(_create, uri)
         try:
-            async for chunk in chunks:
+            async for chunk in _punctual(chunks):
                 self._arriving[name] += len(chunk)
                 self._check_room(self._arriving[name])
                 await asyncio.to_thread(file.write, chunk)
@@ -144,3 +147,15 @@ def _listed(folder: str) -> list[tuple[str, int]]:
         return []
     names = [(str(one["name"]).rpartition("/")[2], int(one["size"] or 0)) for one in found]
     return [(name, size_bytes) for name, size_bytes in names if is_upload(name)]
+
+
+async def _punctual(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_LIMIT_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise NotInTime(f"the upload stopped in the middle for {SILENCE_LIMIT_S:g} s") from None
+        yield chunk

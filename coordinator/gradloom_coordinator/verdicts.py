@@ -52,9 +52,7 @@ class Verdicts:
         self.holders.discard(worker)
         return held
 
-    def all_gone(self) -> int:
-        """No worker holds anything any more; how many did."""
-        gone = len(self.holders)
+    def all_gone(self) -> None:
+        """No worker holds anything any more."""
         self.holders.clear()
         self._counted.clear()
-        return gone

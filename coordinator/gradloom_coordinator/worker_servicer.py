@@ -13,7 +13,7 @@ from gradloom.v1 import worker_pb2
 from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.frames import FrameKind, credit_frame, parse_frame
 from gradloom.wire.steps import failure_from_proto
-from gradloom_coordinator.events import HeartbeatReceived, PartialOffered, TaskFailed, WorkerDraining
+from gradloom_coordinator.events import PartialOffered, TaskFailed, WorkerDraining
 from gradloom_coordinator.links import Incoming, WorkerLink
 from gradloom_coordinator.refusals import Context, refuse
 from gradloom_coordinator.runtime import Coordinator
@@ -88,7 +88,7 @@ class WorkerServicer:
                 case "partial":
                     self._partial(link, message.partial)
                 case "heartbeat":
-                    self._dispatch(HeartbeatReceived(link.worker))
+                    self._attendance.heard(link, message.heartbeat)
                 case "failed":
                     self._failed(link, message.failed)
                 case "given_up":
@@ -174,7 +174,7 @@ class WorkerServicer:
                 del link.incoming[frame.transfer_id]
                 now = time.perf_counter()
                 self._attendance.uploaded(
-                    incoming.task, incoming.partial, time.monotonic() - incoming.accepted_at
+                    link, incoming.task, incoming.partial, time.monotonic() - incoming.accepted_at
                 )
                 self._attendance.arrived(link, incoming.task, incoming.partial, tensors, now - start)
                 link.changed.set()

@@ -17,6 +17,7 @@ from typing import Protocol
 from gradloom.errors import Conflict, GradloomError, Unavailable
 from gradloom.jobs import Note
 from gradloom_coordinator.changes import Change, EventAdded
+from gradloom_coordinator.databases import Fenced
 from gradloom_coordinator.store import Store
 
 log = logging.getLogger(__name__)
@@ -67,16 +68,29 @@ class Forgetful:
         """Nothing."""
 
 
+def ignore(_: str) -> None:
+    """Nothing more than is done anyhow."""
+
+
 class Writer:
-    """The one that writes; started within an event loop, which hears of its health."""
+    """The one that writes; started within an event loop, which hears of its health.
+
+    ``on_fenced`` is called in the thread each time that the database refuses a write because another coordinator has
+    begun since.
+    """
 
     def __init__(
-        self, store: Store, on_health: Callable[[str], None], observe_s: Callable[[float], None]
+        self,
+        store: Store,
+        on_health: Callable[[str], None],
+        observe_s: Callable[[float], None],
+        on_fenced: Callable[[str], None] = ignore,
     ) -> None:
         self.trouble = ""
         self._store = store
         self._on_health = on_health
         self._observe_s = observe_s
+        self._on_fenced = on_fenced
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Change, ...] | Done] = deque()
         self._news = threading.Event()
@@ -171,6 +185,8 @@ class Writer:
             if changes:
                 self._store.apply(changes)
         except (Unavailable, Conflict) as error:
+            if isinstance(error, Fenced):
+                self._on_fenced(error.message)
             self._loop.call_soon_threadsafe(self._tell, error.message)
             return False
         except Exception as error:

@@ -4,50 +4,92 @@ import asyncio
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from gradloom.errors import GradloomError
+from gradloom import logs, service_options
+from gradloom.errors import GradloomError, InvalidInput
+from gradloom.logs import LogFormat
 from gradloom.process import stop_at_end_of_stdin
-from gradloom.settings import DEFAULT_PORT
+from gradloom.roles import Role
+from gradloom.settings import DEFAULT_PORT, Access, read_token, token_from_environment
+from gradloom.tls import tls_files
+from gradloom_dashboard import options
 
 if TYPE_CHECKING:
     from gradloom_dashboard.server import Settings
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+log = logging.getLogger("gradloom_dashboard")
+ROLES = (Role.VIEWER, Role.OPERATOR)
+MAY_DO = (
+    "What anybody may do here at most: viewer only looks, operator steers. The coordinator has the last word."
+)
 
 
 @app.command()
 def dashboard(
-    cluster: Annotated[
-        str, typer.Option(metavar="HOST:PORT", envvar="GRADLOOM_CLUSTER", help="The coordinator.")
-    ] = f"localhost:{DEFAULT_PORT}",
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 = any free port.")] = 8080,
-    viewer: Annotated[bool, typer.Option("--viewer", help="Only show: no controls.")] = False,
-    user: Annotated[
-        str | None, typer.Option(help="Who is said to have changed what; yourself if not given.")
-    ] = None,
+    cluster: options.Cluster = f"localhost:{DEFAULT_PORT}",
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8080,
+    role: options.MayDo = Role.OPERATOR,
+    viewer: options.Viewer = False,
+    require_login: options.RequireLogin = False,
+    allowed_host: options.AllowedHost = "",
+    user: options.User = None,
+    tls_ca: service_options.TlsCa = None,
+    tls_cert: service_options.TlsCert = None,
+    tls_key: service_options.TlsKey = None,
+    insecure: service_options.Insecure = False,
+    token_file: service_options.TokenFile = None,
     announce: Annotated[bool, typer.Option(help="Print one JSON line once serving.")] = False,
     exit_with_stdin: Annotated[bool, typer.Option(help="Stop when standard input ends.")] = False,
+    log_level: service_options.LogLevel = "WARNING",
+    log_format: service_options.LogLines = LogFormat.TEXT,
 ) -> None:
     """Serve the control room, a web page that shows and steers a live cluster, until Ctrl-C."""
-    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
+        logs.configure(log_level, log_format)
         from gradloom_dashboard.server import Settings
+
+        settings = Settings(
+            cluster,
+            host,
+            port,
+            Role.VIEWER if viewer else _role(role),
+            user,
+            _access(tls_ca, tls_cert, tls_key, token_file, insecure=insecure),
+            require_login,
+            tuple(name.strip() for name in allowed_host.split(",") if name.strip()),
+        )
+        asyncio.run(_serve(settings, log_format, announce=announce, exit_with_stdin=exit_with_stdin))
     except ModuleNotFoundError as error:
         _refuse(f"{error.name} is not installed; run: pip install 'gradloom[dashboard]'", 3)
-    try:
-        settings = Settings(cluster, host, port, viewer, user)
-        asyncio.run(_serve(settings, announce=announce, exit_with_stdin=exit_with_stdin))
     except GradloomError as error:
         _refuse(str(error), 2)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-async def _serve(settings: "Settings", *, announce: bool, exit_with_stdin: bool) -> None:
+def _role(words: str) -> Role:
+    if words not in ROLES:
+        raise InvalidInput.unknown_name("role", words, ROLES)
+    return Role(words)
+
+
+def _access(
+    ca: Path | None, cert: Path | None, key: Path | None, token_file: Path | None, *, insecure: bool
+) -> Access:
+    """What this process shows to the coordinator. Raises InvalidInput."""
+    token = token_from_environment() or read_token(token_file or "")
+    return Access(tls_files(ca, cert, key), token, insecure)
+
+
+async def _serve(
+    settings: "Settings", log_format: LogFormat, *, announce: bool, exit_with_stdin: bool
+) -> None:
     from gradloom_dashboard.server import serve
 
     stop = asyncio.Event()
@@ -55,6 +97,9 @@ async def _serve(settings: "Settings", *, announce: bool, exit_with_stdin: bool)
         stop_at_end_of_stdin(stop)
 
     def ready(url: str) -> None:
+        if not announce and log_format is LogFormat.JSON:
+            log.info("control room at %s", url)
+            return
         words = json.dumps({"url": url}) if announce else f"control room  {url}  (stop it: Ctrl-C)"
         sys.stdout.write(f"{words}\n")
         sys.stdout.flush()
@@ -63,7 +108,7 @@ async def _serve(settings: "Settings", *, announce: bool, exit_with_stdin: bool)
 
 
 def _refuse(sentence: str, status: int) -> NoReturn:
-    sys.stderr.write(f"error: {sentence}\n")
+    logs.refuse(sentence)
     raise typer.Exit(status)
 
 

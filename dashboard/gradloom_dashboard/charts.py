@@ -12,6 +12,12 @@ from gradloom_dashboard.series import Point
 
 ACCENT, SECOND, QUIET, GRID = "#2f6fde", "#d9822b", "#8490a3", "rgba(132,144,163,.22)"
 MAX_LABEL = 22
+CURVES = {
+    "time": "Time of each round, in ms",
+    "gradient": "Norm of the gradient",
+    "rate": "Learning rate",
+}
+"""What the small chart can show."""
 
 Options = dict[str, Any]
 """Options of ECharts, as JSON."""
@@ -37,15 +43,25 @@ def loss_chart(points: Sequence[Point], changes: Iterable[SteeringRecord], *, lo
     return options
 
 
-def time_chart(points: Sequence[Point]) -> Options:
-    """Milliseconds of each round; where rounds were grouped, of the longest."""
-    pairs = _pairs(((p.round, 1000 * p.seconds) for p in points), positive=False)
-    line = _line("ms of a round", pairs, ACCENT)
+def small_chart(points: Sequence[Point], curve: str) -> Options:
+    """One of CURVES. Of the time: where rounds were grouped, of the longest."""
+    pairs = _pairs(((point.round, _value(point, curve)) for point in points), positive=False)
+    line = _line(CURVES[curve], pairs, ACCENT)
     line["areaStyle"] = {"opacity": 0.12}
     options = _frame([line], "value")
     options["grid"]["top"] = 10
     options["yAxis"]["splitNumber"] = 2
     return options
+
+
+def _value(point: Point, curve: str) -> float | None:
+    match curve:
+        case "gradient":
+            return point.gradient_norm
+        case "rate":
+            return point.learning_rate
+        case _:
+            return 1000 * point.seconds
 
 
 def _pairs(values: Iterable[tuple[int, float | None]], *, positive: bool) -> list[list[float]]:

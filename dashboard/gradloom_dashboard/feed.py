@@ -1,25 +1,32 @@
-"""Watches a cluster for all open pages: one thread that looks once a second, one for each job that a page shows.
+"""Watches a cluster for all open pages: one thread that listens to it, one more for each job that a page shows.
 
 The only owner of what is known. Pages read ``moment`` and ``story``, which are values, and never wait for the cluster.
-A cluster that does not answer is asked again and again; until it does, the last moment stays, and says so.
+Nothing is asked again and again: the cluster pushes, and is met anew only when it has been away. Until it is back, the
+last moment stays, and says so.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Protocol
 
+from gradloom.callers import CallerView
 from gradloom.client import Client
-from gradloom.errors import EventsGone, GradloomError, NotFound
-from gradloom.jobs import AlgorithmDescription, JobEvent, JobView, WorkerView
-from gradloom_dashboard.moment import Moment, after_look, after_silence
+from gradloom.errors import EventsGone, GradloomError, NotAllowed, NotFound, Unauthenticated
+from gradloom.jobs import AlgorithmDescription, JobEvent
+from gradloom.watching import ClusterView
+from gradloom_dashboard.moment import Moment, after_meeting, after_news, after_silence
 from gradloom_dashboard.story import Story, Told
 
-LOOK_EVERY_S = 1.0
-LOOK_TIMEOUT_S = 3.0
-STREAM_FOR_S = 10.0
+AGAIN_AFTER_S = 1.0
+"""Until a cluster that is away is met again."""
+UNWELCOME_AGAIN_S = 30.0
+"""The same after it did not let us in: each try counts as one of a stranger."""
+PATIENCE_S = 3.0
+"""How long a client waits for an answer, and for a stream to come back, before the pages say that it does not."""
+STREAM_FOR_S = 30.0
 """How long one stream of events lasts; then it is seen whether anybody still wants it."""
 FOLLOW_FOR_S, KEEP_FOR_S = 120.0, 600.0
 """How long a job is followed after the last page has asked for it, and how long what it told is kept."""
@@ -28,18 +35,18 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """What a feed asks; ``of_cluster`` makes one. Each may raise GradloomError."""
+    """Whom a feed listens to. Each may raise GradloomError."""
 
-    def workers(self) -> list[WorkerView]:
-        """Those that are connected."""
-        ...
-
-    def jobs(self) -> list[JobView]:
-        """All, the newest first."""
+    def myself(self) -> CallerView:
+        """Whom the cluster takes us for."""
         ...
 
     def algorithms(self) -> list[AlgorithmDescription]:
         """Those that the cluster knows."""
+        ...
+
+    def views(self) -> Iterator[ClusterView]:
+        """The cluster as it stands, again whenever something has changed."""
         ...
 
     def events(self, job_id: str, after_sequence: int, timeout_s: float) -> Iterator[JobEvent]:
@@ -47,48 +54,45 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """End all that was asked."""
+        """End all that was begun."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class ClusterSource:
     """A cluster behind a client of its own."""
 
-    client: Client
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
-    def workers(self) -> list[WorkerView]:
-        """As Client.workers."""
-        return self.client.workers()
-
-    def jobs(self) -> list[JobView]:
-        """As Client.jobs."""
-        return self.client.jobs()
+    def myself(self) -> CallerView:
+        """As Client.whoami."""
+        return self._client.whoami()
 
     def algorithms(self) -> list[AlgorithmDescription]:
         """As Client.algorithms."""
-        return self.client.algorithms()
+        return self._client.algorithms()
+
+    def views(self) -> Iterator[ClusterView]:
+        """As Client.watch_cluster."""
+        return self._client.watch_cluster()
 
     def events(self, job_id: str, after_sequence: int, timeout_s: float) -> Iterator[JobEvent]:
-        """As Job.watch."""
-        return self.client.job(job_id).watch(after_sequence, timeout_s)
+        """As Client.watch_job."""
+        return self._client.watch_job(job_id, after_sequence, timeout_s)
 
     def close(self) -> None:
         """As Client.close."""
-        self.client.close()
-
-
-def of_cluster(address: str) -> ClusterSource:
-    """A source that soon says when the cluster does not answer."""
-    return ClusterSource(Client(address, timeout_s=LOOK_TIMEOUT_S))
+        self._client.close()
 
 
 class Feed:
     """What is known of a cluster, kept up to date by threads of its own; ``start``, then ``close``."""
 
-    def __init__(self, source: Source, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, source: Source, now: Callable[[], float] = time.time, myself: CallerView | None = None
+    ) -> None:
         self._source, self._now = source, now
-        self.moment = Moment()
+        self.moment = Moment(myself=myself)
         """Replaced as a whole; reading it needs no lock."""
         self._lock = threading.Lock()
         self._stories: dict[str, Story] = {}
@@ -96,21 +100,20 @@ class Feed:
         self._wanted: dict[str, float] = {}
         self._followers: dict[str, threading.Thread] = {}
         self._closed = threading.Event()
-        self._look_now = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it listens no more."""
+        return self._closed.is_set()
 
     def start(self) -> None:
-        """Begin to look."""
-        threading.Thread(target=self._keep_looking, name="feed", daemon=True).start()
+        """Begin to listen."""
+        threading.Thread(target=self._keep_listening, name="feed", daemon=True).start()
 
     def close(self) -> None:
         """Ask nothing any more. Its threads end by themselves."""
         self._closed.set()
-        self._look_now.set()
         self._source.close()
-
-    def nudge(self) -> None:
-        """Look at once: somebody has just changed something."""
-        self._look_now.set()
 
     def story(self, job_id: str) -> Told:
         """What a job's events have told so far; whoever asks again and again keeps it followed."""
@@ -125,17 +128,43 @@ class Feed:
                 follower.start()
             return self._telling(job_id, story)
 
-    def look(self) -> None:
-        """Ask the cluster once, and keep what it says."""
-        last = self.moment
+    def listen(self) -> None:
+        """Meet the cluster and take in what it says, until it says no more."""
         try:
-            workers, jobs = self._source.workers(), self._source.jobs()
-            known = last.algorithms if last.at and not last.trouble else tuple(self._source.algorithms())
-            self.moment = after_look(last, workers, jobs, known, self._now())
+            self._meet()
+            with closing(_as_generator(self._source.views())) as views:
+                sequence = 0
+                for view in views:
+                    if view.sequence < sequence:  # the coordinator was started anew: it may know others
+                        self._meet()
+                    sequence = view.sequence
+                    self._take(view)
+                    if self._closed.is_set():
+                        return
         except GradloomError as error:
-            self.moment = after_silence(last, error.message, self._now())
-        if bool(last.trouble) != bool(self.moment.trouble):
-            log.warning("the cluster does not answer: %s", self.moment.trouble or "it does again")
+            self._miss(error)
+
+    def _meet(self) -> None:
+        myself = self._source.myself()
+        self.moment = after_meeting(self.moment, myself, tuple(self._source.algorithms()))
+
+    def _take(self, view: ClusterView) -> None:
+        if self.moment.trouble:
+            log.warning("the cluster answers again")
+        self.moment = after_news(self.moment, view, self._now())
+
+    def _miss(self, error: GradloomError) -> None:
+        if self._closed.is_set():
+            return
+        if not self.moment.trouble:
+            log.warning("the cluster does not answer: %s", error.message)
+        unwelcome = isinstance(error, Unauthenticated | NotAllowed)
+        self.moment = after_silence(self.moment, error.message, self._now(), unwelcome=unwelcome)
+
+    def _keep_listening(self) -> None:
+        while not self._closed.is_set():
+            self.listen()
+            self._closed.wait(UNWELCOME_AGAIN_S if self.moment.unwelcome else AGAIN_AFTER_S)
 
     def follow_once(self, job_id: str) -> bool:
         """Take in a job's events for STREAM_FOR_S, or to its end; whether to go on."""
@@ -155,10 +184,10 @@ class Feed:
             return True
         except NotFound:
             return False
-        except GradloomError:  # ``look`` says what is wrong
-            self._closed.wait(LOOK_EVERY_S)
+        except GradloomError:  # ``listen`` says what is wrong
+            self._closed.wait(AGAIN_AFTER_S)
         if story.seen == before and not story.ended:
-            self._closed.wait(LOOK_EVERY_S)
+            self._closed.wait(AGAIN_AFTER_S)
         with self._lock:
             wanted = self._now() - self._wanted.get(job_id, 0.0) < FOLLOW_FOR_S
         return wanted and not story.ended and not self._closed.is_set()
@@ -190,8 +219,6 @@ class Feed:
             last = self._told[job_id] = story.told()
         return last
 
-    def _keep_looking(self) -> None:
-        while not self._closed.is_set():
-            self.look()
-            self._look_now.wait(LOOK_EVERY_S)
-            self._look_now.clear()
+
+def _as_generator(views: Iterator[ClusterView]) -> Generator[ClusterView, None, None]:
+    yield from views

@@ -1,47 +1,48 @@
 """What surrounds every page: the bar at the top, whether the cluster answers, and the parts that pages are made of."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nicegui import ui
 
-from gradloom_dashboard.lanes import Row, clock
+from gradloom_dashboard.gates import login_path
+from gradloom_dashboard.lanes import clock
 from gradloom_dashboard.moment import Moment
 from gradloom_dashboard.room import Room
 
 STYLE = Path(__file__).with_name("style.css")
 REFRESH_EVERY_S = 0.5
+LEGEND = (
+    ("compute", "computing"),
+    ("load", "data"),
+    ("send", "talking"),
+    ("wait", "waiting"),
+    ("idle", "idle"),
+)
 PAGES = (("/", "Cluster"), ("/new", "New job"))
 
 
 @contextmanager
 def page(room: Room, here: str) -> Iterator[Callable[[Moment], None]]:
-    """The frame; what is made within stands in the page. Gives what must be called with each new moment."""
+    """The frame; what is made within stands in the page. Gives what must be called again and again with the moment."""
     ui.add_css(STYLE)
     ui.colors(primary="#2f6fde", positive="#2f9e63", negative="#d64545", warning="#d9822b")
-    with ui.element("header").classes("gl-top"), ui.element("div").classes("gl-bar"):
-        ui.link("gradloom", "/").classes("gl-brand")
-        with ui.element("nav").classes("gl-nav"):
-            for path, name in PAGES:
-                if not (room.viewer and path == "/new"):
-                    ui.link(name, path).classes("gl-here" if path == here else "")
-        with ui.element("div").classes("gl-where gl-small"):
-            if room.viewer:
-                ui.label("viewer").classes("gl-pill").props("data-testid=viewer")
-            dot = ui.element("span").classes("gl-dot")
-            ui.label(room.client.address)
+    dot = _bar(room, here)
     with ui.element("main").classes("gl-page"):
         banner = ui.label().classes("gl-banner").props("data-testid=banner role=status")
         banner.set_visibility(False)
-        troubled = False
+        shown, troubled = "", False
 
         def show(moment: Moment) -> None:
-            nonlocal troubled
-            tone = "gl-bad" if moment.trouble else ("gl-good" if moment.at else "gl-quiet")
-            dot.classes(replace=f"gl-dot {tone}")
-            banner.set_visibility(bool(moment.trouble))
-            banner.set_text(banner_words(moment))
+            nonlocal shown, troubled
+            words = banner_words(moment, time.time())
+            if words != shown:
+                banner.set_visibility(bool(words))
+                banner.set_text(words)
+                shown = words
+            dot.classes(replace=f"gl-dot {_tone(moment, words)}")
             if troubled and not moment.trouble:
                 ui.notify("The coordinator answers again.", type="positive", position="bottom")
             troubled = bool(moment.trouble)
@@ -49,11 +50,43 @@ def page(room: Room, here: str) -> Iterator[Callable[[Moment], None]]:
         yield show
 
 
-def banner_words(moment: Moment) -> str:
-    """What people are told while the cluster does not answer."""
+def _bar(room: Room, here: str) -> ui.element:
+    """The bar at the top; gives the dot that says how the cluster is."""
+    with ui.element("header").classes("gl-top"), ui.element("div").classes("gl-bar"):
+        ui.link("gradloom", "/").classes("gl-brand")
+        with ui.element("nav").classes("gl-nav"):
+            for path, name in PAGES:
+                if room.may_steer or path != "/new":
+                    ui.link(name, path).classes("gl-here" if path == here else "")
+        with ui.element("div").classes("gl-where gl-small"):
+            if not room.may_steer:
+                ui.label("viewer").classes("gl-pill").props("data-testid=viewer")
+            dot = ui.element("span").classes("gl-dot")
+            ui.label(room.client.address).classes("gl-address")
+            if room.has_login:
+                ui.label(room.who).classes("gl-who").props("data-testid=who")
+                with ui.element("form").props("method=post action=/logout"):
+                    out = ui.element("button").classes("gl-act").props("type=submit data-testid=logout")
+                    with out:
+                        ui.label("Log out")
+    return dot
+
+
+def _tone(moment: Moment, trouble: str) -> str:
+    if trouble:
+        return "gl-bad"
+    return "gl-good" if moment.at else "gl-quiet"
+
+
+def banner_words(moment: Moment, now: float) -> str:
+    """What people are told while the cluster says nothing to us; empty = all is well."""
+    seen = f" What you see is of {clock(moment.at)}." if moment.at else ""
+    if silence_s := moment.silent_for(now):
+        return f"The coordinator has said nothing for {silence_s:.0f} s.{seen}"
     if not moment.trouble:
         return ""
-    seen = f" What you see is of {clock(moment.at)}." if moment.at else ""
+    if moment.unwelcome:
+        return f"The coordinator does not let this page in.{seen} ({moment.trouble})"
     since = clock(moment.trouble_since)
     return f"The coordinator does not answer since {since}; this page reconnects by itself.{seen} ({moment.trouble})"
 
@@ -81,23 +114,12 @@ def tile(name: str, testid: str) -> tuple[ui.label, ui.label]:
     return value, below
 
 
-def rows(template: str, testid: str, empty: str, *, page_size: int = 0) -> ui.table:
-    """Rows that look as a Vue template says; ``props.row`` is one of them. ``page_size`` 0 = all at once."""
-    table = ui.table(rows=[], columns=[], row_key="id", pagination=page_size)
-    table.classes("gl-rows").props(f"grid hide-header flat hide-pagination data-testid={testid}")
-    table.props(":rows-per-page-options=[0]" if not page_size else f":rows-per-page-options=[{page_size},0]")
-    table.add_slot("item", template)
-    table.add_slot("no-data", f'<div class="gl-empty">{empty}</div>')
-    return table
-
-
-def fill(table: ui.table, found: list[Row]) -> None:
-    """Show these rows, and a way to turn pages where there are more than fit on one."""
-    if table.rows == found:
-        return
-    page_size = int(table.pagination.get("rowsPerPage", 0))
-    table.props.set_bool("hide-pagination", not page_size or len(found) <= page_size)
-    table.rows = found
+def legend() -> None:
+    """What the colours of the bars of time mean."""
+    with ui.element("div").classes("gl-legend gl-small gl-dim gl-push"):
+        for phase, name in LEGEND:
+            ui.element("i").classes(f"gl-p-{phase}")
+            ui.label(name)
 
 
 async def confirmed(question: str, deed: str, *, ask_reason: bool = False) -> str | None:
@@ -123,6 +145,21 @@ async def closed(dialog: ui.dialog) -> object:
 
 
 def watching(room: Room, refresh: Callable[[Moment], None]) -> None:
-    """Call ``refresh`` with the newest moment, now and again and again while the page is open."""
+    """Call ``refresh`` with the newest moment, now and again and again while the page is open.
+
+    A page whose room is closed goes to the login; one that was made for another role is made anew.
+    """
+    may_steer, here = room.may_steer, ui.context.client.request.url.path
     refresh(room.feed.moment)
-    ui.timer(REFRESH_EVERY_S, lambda: refresh(room.feed.moment))
+
+    def look() -> None:
+        if room.closed:
+            timer.deactivate()
+            ui.navigate.to(login_path(here))
+        elif room.may_steer != may_steer:
+            timer.deactivate()
+            ui.navigate.reload()
+        else:
+            refresh(room.feed.moment)
+
+    timer = ui.timer(REFRESH_EVERY_S, look)

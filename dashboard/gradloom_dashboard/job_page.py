@@ -1,5 +1,6 @@
 """One job: how it trains, who does what, what people changed, and what happened."""
 
+import time
 from collections.abc import Sequence
 
 from nicegui import run, ui
@@ -8,31 +9,15 @@ from gradloom.cli.views import loss_text, seconds_text
 from gradloom.errors import GradloomError
 from gradloom.jobs import JobState, JobView, RoundCompleted
 from gradloom_dashboard import charts, frame, lanes
+from gradloom_dashboard.curve import Curve
 from gradloom_dashboard.moment import Moment
 from gradloom_dashboard.room import Room
+from gradloom_dashboard.rows import Rows
 from gradloom_dashboard.steer_panel import SteerPanel
 from gradloom_dashboard.story import Told
 
-SHARE = """
-<div class="gl-lane gl-share" :data-testid="'share-' + props.row.id" :data-state="props.row.state">
-  <div class="gl-name"><span class="gl-dot" :class="'gl-' + props.row.tone"></span>{{ props.row.id }}
-    <span class="gl-dim gl-small gl-light">{{ props.row.state }}</span></div>
-  <div class="gl-cell gl-num"><span class="gl-k">did {{ props.row.part }} of the work</span>
-    <div class="gl-track gl-meter"><div class="gl-fill" :style="{width: props.row.bar + '%'}"></div></div></div>
-  <div class="gl-cell gl-num"><span class="gl-k">rows</span>{{ props.row.rows }}</div>
-  <div class="gl-cell gl-num"><span class="gl-k">busy</span>{{ props.row.busy }} %</div>
-  <div class="gl-cell gl-num"><span class="gl-k">retries</span>{{ props.row.retries }}</div>
-  <div class="gl-full gl-remark" v-for="words in props.row.remarks">{{ words }}</div>
-</div>
-"""
-ENTRY = """
-<div class="gl-lane gl-entry">
-  <span class="gl-dot" :class="'gl-' + props.row.tone"></span>
-  <span class="gl-dim gl-num gl-small">{{ props.row.at }}</span>
-  <span class="gl-wrap">{{ props.row.words }}</span>
-</div>
-"""
 ENTRIES_AT_ONCE, SHARES_AT_ONCE = 12, 20
+DRAW_EVERY_S = 1.0
 
 
 class JobPage:
@@ -42,6 +27,7 @@ class JobPage:
         self._room, self._job_id = room, job_id
         self._shown_moment, self._shown_story = -1, Told(-1)
         self._drawn: object = None
+        self._drawn_at = 0.0
         with frame.page(room, "") as self._show_frame:
             self._head()
             self._tiles()
@@ -49,15 +35,11 @@ class JobPage:
                 with ui.element("div").classes("gl-stack"):
                     self._curves()
                     with frame.card("Workers"):
-                        self._shares = frame.rows(
-                            SHARE, "shares", "No worker has a share yet.", page_size=SHARES_AT_ONCE
-                        )
+                        self._shares = Rows("share", "shares", "No worker has a share yet.", SHARES_AT_ONCE)
                     with frame.card("What happened"):
-                        self._entries = frame.rows(
-                            ENTRY, "timeline", "Nothing yet.", page_size=ENTRIES_AT_ONCE
-                        )
+                        self._entries = Rows("entry", "timeline", "Nothing yet.", ENTRIES_AT_ONCE)
                 with ui.element("div").classes("gl-stack"):
-                    self._steer = None if room.viewer else SteerPanel(room, job_id)
+                    self._steer = SteerPanel(room, job_id) if room.may_steer else None
                     with frame.card("Changed by people", "changes"):
                         self._changes = ui.element("div").classes("gl-small gl-wrap")
                     with frame.card("What it is", "facts"):
@@ -94,29 +76,28 @@ class JobPage:
     def _curves(self) -> None:
         with frame.card("Loss", soon=True) as head:
             with head:
-                self._logarithmic = ui.switch("log", value=False, on_change=self._draw)
+                self._logarithmic = ui.switch("log", value=False, on_change=self._draw_now)
                 self._logarithmic.classes("gl-push").props("dense data-testid=log")
             self._no_loss = ui.label("No round is done yet.").classes("gl-dim")
-            self._loss_chart = ui.echart(
-                charts.loss_chart((), (), logarithmic=False), renderer="svg"
-            ).classes("gl-chart")
+            self._loss_chart = Curve(charts.loss_chart((), (), logarithmic=False)).classes("gl-chart")
             self._loss_chart.props("data-testid=loss-chart role=img")
-            ui.label("Time of each round, in ms").classes("gl-dim gl-small")
-            self._time_chart = ui.echart(charts.time_chart(()), renderer="svg").classes("gl-chart-low")
+            self._curve = ui.select(charts.CURVES, value="time", on_change=self._draw_now)
+            self._curve.classes("gl-curve gl-small").props("dense borderless options-dense data-testid=curve")
+            self._small_chart = Curve(charts.small_chart((), "time"))
+            self._small_chart.classes("gl-chart-low").props("data-testid=small-chart role=img")
 
     def _refresh(self, moment: Moment) -> None:
         told = self._room.feed.story(self._job_id)
         looked = moment.number != self._shown_moment
+        self._show_frame(moment)
         if looked:
             self._shown_moment = moment.number
-            self._show_frame(moment)
             self._show_view(moment.job(self._job_id), moment)
         if told is not self._shown_story:
             self._shown_story = told
             self._show_newest(told.newest)
-            frame.fill(self._entries, lanes.entry_rows(told.entries))
-        if looked:
-            self._draw()
+            self._entries.fill(lanes.entry_rows(told.entries))
+        self._draw()
 
     def _show_view(self, view: JobView | None, moment: Moment) -> None:
         if view is None:
@@ -133,7 +114,7 @@ class JobPage:
         if view.state is not JobState.RUNNING:
             self._eta.set_text(f"{seconds_text(view.seconds)} in all")
         self._show_numbers(view)
-        frame.fill(self._shares, lanes.share_rows(view, moment.workers))
+        self._shares.fill(lanes.share_rows(view, moment.workers))
         self._list_changes(view)
         self._list_facts(view)
         if self._steer is not None:
@@ -149,6 +130,7 @@ class JobPage:
         else:
             ended = view.state.settled
             self._score[1].set_text("no rows were held out" if ended else "at the end, of rows held out")
+        self._time[1].set_text(lanes.last_words(view))
         self._retries[0].set_text(str(view.retries))
         self._retries[1].set_text("shards computed again")
         for label, words in zip(self._traffic, lanes.traffic_words(view.compression), strict=True):
@@ -161,24 +143,29 @@ class JobPage:
             self._loss[1].set_text(f"validation {loss_text(newest.validation_loss)}")
         elif newest.learning_rate is not None:
             self._loss[1].set_text(f"learning rate {newest.learning_rate:.4g}")
-        self._time[0].set_text(milliseconds_text(newest.seconds))
-        self._time[1].set_text(f"{lanes.rate_text(newest.rows_per_second)}, {newest.workers} workers")
+        self._time[0].set_text(lanes.milliseconds_text(newest.seconds))
         self._eta.set_text(f"at most {seconds_text(newest.eta_seconds)} left")
 
+    def _draw_now(self) -> None:
+        self._drawn_at = 0.0
+        self._draw()
+
     def _draw(self) -> None:
+        """Draw what is new, but not all the time: a curve is sent whole."""
         view = self._room.feed.moment.job(self._job_id)
         steering = () if view is None else view.steering
         points, logarithmic = self._shown_story.points, bool(self._logarithmic.value)
-        wanted = (points[-1:], len(points), steering, logarithmic)
-        if wanted == self._drawn:
+        wanted = (points[-1:], len(points), steering, logarithmic, self._curve.value)
+        now = time.monotonic()
+        if wanted == self._drawn or now - self._drawn_at < DRAW_EVERY_S:
             return
-        self._drawn = wanted
+        self._drawn, self._drawn_at = wanted, now
         drawn = any(point.loss is not None for point in points)
         self._no_loss.set_text("These rounds have no loss." if points else "No round is done yet.")
         self._no_loss.set_visibility(not drawn)
         self._loss_chart.set_visibility(drawn)
-        _redraw(self._loss_chart, charts.loss_chart(points, steering, logarithmic=logarithmic))
-        _redraw(self._time_chart, charts.time_chart(points))
+        self._loss_chart.draw(charts.loss_chart(points, steering, logarithmic=logarithmic))
+        self._small_chart.draw(charts.small_chart(points, str(self._curve.value)))
 
     def _list_changes(self, view: JobView) -> None:
         if self._changes_of == view.steering:
@@ -222,17 +209,6 @@ def facts(view: JobView) -> Sequence[tuple[str, str]]:
         ("target", spec.data.target or "the file's own"),
         ("submitted", lanes.clock(view.created_at)),
     )
-
-
-def milliseconds_text(seconds: float) -> str:
-    """``12 ms``, ``3.4 s``."""
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def _redraw(chart: ui.echart, options: charts.Options) -> None:
-    chart.options.clear()
-    chart.options.update(options)
-    chart.update()
 
 
 def _explained(room: Room, job_id: str) -> tuple[str, ...]:

@@ -4,13 +4,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gradloom.cli.phases import activity_text, parts, sentence, short
 from gradloom.cli.views import loss_text, seconds_text
-from gradloom.jobs import Compression, JobState, JobView, SteeringRecord, WorkerState, WorkerView
+from gradloom.jobs import (
+    Compression,
+    JobState,
+    JobView,
+    SteeringRecord,
+    WorkerPhases,
+    WorkerShare,
+    WorkerState,
+    WorkerView,
+)
 from gradloom_dashboard.moment import Moment
 from gradloom_dashboard.story import Entry
 
 Row = dict[str, Any]
 """JSON for one row of a table in the browser."""
+Working = tuple[JobView, WorkerShare]
+"""A job that runs, and what a worker does for it."""
 GONE = "left"
 SLOW_RATIO = 2.0
 """From here on a worker's time per row, against the median of the others, is worth a look."""
@@ -39,9 +51,20 @@ TONES: Mapping[str, str] = {
 
 def worker_rows(moment: Moment, *, may_steer: bool) -> list[Row]:
     """A lane for each worker, and for each that left not long ago; those that need a look come first."""
-    lanes = [_lane(worker, moment.jobs, may_steer) for worker in moment.workers]
+    shares = _shares_by_worker(moment.jobs)
+    lanes = [_lane(moment, worker, shares.get(worker.worker, []), may_steer) for worker in moment.workers]
     lanes += [_lane_of_gone(name, at, moment.at) for name, at in sorted(moment.left.items())]
     return _troubled_first(lanes)
+
+
+def _shares_by_worker(jobs: Iterable[JobView]) -> Mapping[str, list[Working]]:
+    found: dict[str, list[Working]] = {}
+    for job in jobs:
+        if job.state is JobState.RUNNING:
+            for share in job.workers:
+                if share.present:
+                    found.setdefault(share.worker, []).append((job, share))
+    return found
 
 
 def _troubled_first(rows: list[Row]) -> list[Row]:
@@ -49,17 +72,11 @@ def _troubled_first(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: first.get(row["tone"], 2))
 
 
-def _lane(worker: WorkerView, jobs: Iterable[JobView], may_steer: bool) -> Row:
-    shares = [
-        (job, share)
-        for job in jobs
-        if job.state is JobState.RUNNING
-        for share in job.workers
-        if share.worker == worker.worker and share.present
-    ]
-    busy = min(1.0, sum(share.busy_fraction for _, share in shares))
+def _lane(moment: Moment, worker: WorkerView, shares: Sequence[Working], may_steer: bool) -> Row:
     slow = worker.slowdown_ratio >= SLOW_RATIO
     out = worker.state in (WorkerState.EXCLUDED, WorkerState.PROBING)
+    how_slow = f"{worker.slowdown_ratio:.1f} times the median time" if slow else ""
+    remarks = (worker.straggler or how_slow, worker.reason, _labels(worker.labels))
     return {
         "id": worker.worker,
         "state": str(worker.state),
@@ -68,13 +85,26 @@ def _lane(worker: WorkerView, jobs: Iterable[JobView], may_steer: bool) -> Row:
         "machine": f"{worker.host} · pid {worker.pid} · {worker.cores:g} cores · {worker.memory_bytes / 2**30:.1f} GiB",
         "shards": f"{worker.shards}",
         "rate": rate_text(worker.rows_per_second),
-        "busy": round(100 * busy),
-        "heartbeat": f"{worker.heartbeat_age_s:.1f} s ago",
-        "slow": f"{worker.slowdown_ratio:.1f} times the median time" if slow else "",
-        "remarks": [words for words in (worker.straggler, worker.reason, _labels(worker.labels)) if words],
-        "drain": may_steer and worker.state is not WorkerState.DRAINING,
-        "exclude": may_steer and worker.state is not WorkerState.EXCLUDED,
-        "readmit": may_steer and out,
+        **_time_spent(moment.phases(worker.worker)),
+        "heartbeat": heartbeat_text(worker.heartbeat_age_s),
+        "remarks": [words for words in remarks if words],
+        "deeds": _deeds(worker, out=out) if may_steer else [],
+    }
+
+
+def _deeds(worker: WorkerView, *, out: bool) -> list[str]:
+    deeds = [] if worker.state is WorkerState.DRAINING else ["drain"]
+    deeds += [] if worker.state is WorkerState.EXCLUDED else ["exclude"]
+    return [*deeds, "readmit"] if out else deeds
+
+
+def _time_spent(phases: WorkerPhases | None) -> Row:
+    """Where the time of a worker went, as a bar and in words."""
+    shares = parts(phases)
+    return {
+        "phases": [[part.phase, part.percent] for part in shares],
+        "phases_short": short(phases) or "time",
+        "phases_words": sentence(shares) or "it has not said where its time goes",
     }
 
 
@@ -87,21 +117,25 @@ def _lane_of_gone(name: str, at: float, now: float) -> Row:
         "machine": "",
         "shards": "-",
         "rate": "-",
-        "busy": 0,
+        "phases": [],
+        "phases_short": "time",
+        "phases_words": "",
         "heartbeat": "-",
-        "slow": "",
         "remarks": [],
-        "drain": False,
-        "exclude": False,
-        "readmit": False,
+        "deeds": [],
     }
 
 
+def heartbeat_text(age_s: float) -> str:
+    """``now``, or how many seconds ago; what comes every second is not worth a change on the screen."""
+    return "now" if age_s < 2 else f"{age_s:.0f} s ago"
+
+
 def _doing(worker: WorkerView, jobs: Sequence[str]) -> str:
-    if not worker.tasks_in_flight:
-        return f"waits for work of {', '.join(jobs)}" if jobs else "waits for a job"
-    tasks = "1 task" if worker.tasks_in_flight == 1 else f"{worker.tasks_in_flight} tasks"
-    return f"computes {tasks} of {', '.join(jobs)}" if jobs else f"computes {tasks}"
+    if worker.activity is not None:
+        more = worker.tasks_in_flight - 1
+        return f"computes {activity_text(worker.activity)}" + (f", then {more} more" if more > 0 else "")
+    return f"waits for work of {', '.join(jobs)}" if jobs else "waits for a job"
 
 
 def _labels(labels: Mapping[str, str]) -> str:
@@ -147,11 +181,33 @@ def share_rows(job: JobView, workers: Iterable[WorkerView]) -> list[Row]:
                 "bar": round(100 * share.rows / most) if most else 0,
                 "busy": round(100 * share.busy_fraction),
                 "shards": share.shards,
+                "last": last_text(share),
                 "retries": share.retries,
                 "remarks": remarks,
             }
         )
     return _troubled_first(rows)
+
+
+def last_text(share: WorkerShare) -> str:
+    """In how many rounds all others waited for a worker, and for how long: ``34 rounds, 2.1 s``."""
+    if not share.rounds_last:
+        return "no round"
+    rounds = "1 round" if share.rounds_last == 1 else f"{share.rounds_last:,} rounds"
+    return f"{rounds}, {seconds_text(share.waited_for_s)}"
+
+
+def last_words(job: JobView) -> str:
+    """Whom the others waited for at the end of the newest round: ``worker-2 was last, by 12 ms``."""
+    if not job.last_worker:
+        return rate_text(job.rows_per_second)
+    waited = milliseconds_text(job.last_waited_s).replace(" ", "\u00a0")
+    return f"{job.last_worker} was last, by {waited}"
+
+
+def milliseconds_text(seconds: float) -> str:
+    """``12 ms``, ``3.4 s``."""
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def entry_rows(entries: Iterable[Entry]) -> list[Row]:

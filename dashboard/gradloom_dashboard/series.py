@@ -16,6 +16,8 @@ class Point:
     validation_loss: float | None
     seconds: float
     """The longest of these rounds: what is slow now and then must stay in sight."""
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
 
 
 @dataclass(slots=True)
@@ -31,7 +33,14 @@ class Series:
 
     def add(self, done: RoundCompleted) -> None:
         """Take in the next round. One that was there already (a rollback, a restart) takes the place of all since."""
-        new = Point(done.round, done.loss, done.validation_loss, done.seconds)
+        new = Point(
+            done.round,
+            done.loss,
+            done.validation_loss,
+            done.seconds,
+            done.gradient_norm,
+            done.learning_rate,
+        )
         while self._kept and self._kept[-1].round >= new.round:
             self._kept.pop()
         self._newest = new

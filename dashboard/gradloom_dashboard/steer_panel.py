@@ -10,6 +10,7 @@ from gradloom.jobs import AlgorithmDescription, JobState, JobView
 from gradloom_dashboard import frame
 from gradloom_dashboard.changes import told, update_of
 from gradloom_dashboard.fields import SCHEDULING, SUGGESTIONS, Field, in_force, live_settings_of
+from gradloom_dashboard.lanes import clock
 from gradloom_dashboard.room import Room
 
 FIRST = ("learning_rate", "batch_size", "max_rounds", "tolerance")
@@ -172,14 +173,19 @@ class SteerPanel:
             self._words.set_value("")
 
     async def _do_rollback(self) -> None:
-        """Ask for a round until it is one of a checkpoint; the refusal names those that there are."""
+        """Ask for one of the checkpoints that there are; a refusal (it may be gone by then) is shown in its words."""
+        kept = self._view.checkpoints if self._view is not None else ()
         with ui.dialog() as dialog, ui.card().classes("gl-card").props("data-testid=rollback-dialog"):
             ui.label(
                 "Set the job back to a checkpoint? What was computed since is done again, with the settings of now. "
-                "The last three checkpoints are kept; a round without one is refused with the list of those."
+                "The last three checkpoints are kept."
             )
-            wanted = ui.number("Round of the checkpoint", min=0, format="%d").classes("w-full")
+            if not kept:
+                ui.label("There is no checkpoint of it yet.").classes("gl-dim")
+            options = {one.round: f"round {one.round:,}, taken at {clock(one.taken_at)}" for one in kept}
+            wanted = ui.select(options, value=next(iter(options), None), label="Checkpoint").classes("w-full")
             wanted.props("outlined dense data-testid=rollback-round")
+            wanted.set_visibility(bool(kept))
 
             async def go() -> None:
                 round_ = int(wanted.value or 0)
@@ -191,7 +197,8 @@ class SteerPanel:
 
             with ui.element("div").classes("gl-row gl-push"):
                 ui.button("Leave it", on_click=dialog.close).props("flat no-caps")
-                ui.button("Roll back", on_click=go).props("unelevated no-caps data-testid=rollback-yes")
+                yes = ui.button("Roll back", on_click=go).props("unelevated no-caps data-testid=rollback-yes")
+                yes.set_enabled(bool(kept))
         await frame.closed(dialog)
 
     def _job(self, client: Client) -> Job:

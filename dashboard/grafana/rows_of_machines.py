@@ -113,7 +113,7 @@ COORDINATOR = Row(
         ),
         panel(
             "Refused for who asked",
-            "session: a stream with a wrong token; token and role: people without the right to do that.",
+            "session: a stream of no session; token, certificate: nobody knows who calls; role: they may not do that.",
             "short",
             (in_range("auth_failures_total", "reason"), "{{reason}}"),
             shape="bars",

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--once", action="store_true")
     options = parser.parse_args()
-    with Client(options.cluster) as client:
+    with Client.from_environment(options.cluster) as client:
         while True:
             write_targets(client, options.coordinator, options.out)
             if options.once:

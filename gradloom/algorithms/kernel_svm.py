@@ -51,6 +51,9 @@ from gradloom.tensors import Tensors
 PHASES = ("statistics", "local", "check", "landmarks", "linear", "solved")
 LOCAL_TOLERANCE = 1e-2
 """Local solutions only propose rows: more digits would be thrown away."""
+SHARE_OF_TOLERANCE = 0.2
+"""What the solution on the rows held, and what each other row may violate, take of the tolerance: decisions, which
+sum up many coefficients, then end within the tolerance of the optimum's."""
 ANSWERS_PER_ROW_HELD = 0.5
 """Violators that a round may bring, per row that the coordinator holds."""
 FEWEST_ANSWERS = 500
@@ -154,7 +157,7 @@ class KernelSvm:
         machines = _unpacked(message)
         if phase == "linear":
             return nystroem.gradient_sums(space, machines, rows, s.C, n_classes)
-        check = shards.Check(n_classes, s.C, 0.5 * s.tolerance, share, message["active"])
+        check = shards.Check(n_classes, s.C, SHARE_OF_TOLERANCE * s.tolerance, share, message["active"])
         return shards.violators(space, machines, rows, check)
 
     merge = staticmethod(shards.merge)
@@ -319,7 +322,7 @@ class KernelSvm:
         s, n_classes = self.settings, state.schema.n_classes
         if len(union) > s.max_support_vectors:
             return self._beyond(state, len(union))
-        space, tolerance = self._space(state.gamma, state.center), 0.5 * s.tolerance
+        space, tolerance = self._space(state.gamma, state.center), SHARE_OF_TOLERANCE * s.tolerance
         only, before = None, unsolved(union, n_classes)
         if more is not None and state.held is not None:
             # A little sharper than the workers were: last bits may differ.
@@ -339,7 +342,7 @@ class KernelSvm:
         cure = "a smaller C or gamma, dtype=float64 or a larger tolerance"
         raise JobFailed(
             f"classes {names[i]} and {names[j]}: after {solution.steps} steps the optimality conditions still fail"
-            f" by {solution.gap:.3g}, where {0.5 * self.settings.tolerance:g} is allowed, and {why};"
+            f" by {solution.gap:.3g}, where {SHARE_OF_TOLERANCE * self.settings.tolerance:g} is allowed, and {why};"
             f" try {cure if self.settings.standardize else 'standardised columns (standardize=true), ' + cure}"
         )
 

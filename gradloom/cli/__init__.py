@@ -24,7 +24,12 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; ``arguments`` default to those of the process."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["health"]:  # a container's probe, every few seconds
+        from gradloom.cli.health import health
+
+        return health(words[1:])
     from gradloom.cli.app import app
     from gradloom.cli.refusals import run
 
-    return run(app, list(sys.argv[1:] if arguments is None else arguments))
+    return run(app, words)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradloom.cli import control
+from gradloom.cli import access, certs, connecting, control, doctor, keygen, reporting
 from gradloom.cli.options import (
     DEFAULT_CLUSTER,
     AlgorithmSettings,
     AsJson,
+    Certs,
     Cluster,
     ClusterIfAny,
     Codec,
     Data,
     Downlink,
     Format,
+    Insecure,
     JobId,
     ModelFile,
     Placement,
@@ -76,12 +78,15 @@ def up(
     allow_chaos: Annotated[
         bool, typer.Option("--allow-chaos", envvar="GRADLOOM_ALLOW_CHAOS", help="See: gradloom chaos.")
     ] = False,
+    certs: Certs = None,
+    insecure: Insecure = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a cluster on this machine until Ctrl-C."""
     from gradloom.cli import serving
     from gradloom.cli.training import default_workers
     from gradloom.local import LocalCluster
+    from gradloom.tls import ClusterTls
 
     count = default_workers() if workers is None else workers
     cluster = LocalCluster(
@@ -91,6 +96,8 @@ def up(
         data_dir=data_dir,
         metrics_port=metrics_port,
         allow_chaos=allow_chaos,
+        tls=None if certs is None else ClusterTls.of(certs),
+        insecure=insecure,
     )
     serving.up(cluster, as_json=as_json)
 
@@ -160,10 +167,10 @@ def train(
 def jobs(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
     """List the jobs of a cluster, the newest first."""
     from gradloom.cli import views
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import results, write_json
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         found = client.jobs()
     if as_json:
         write_json([views.job_values(view) for view in found])
@@ -175,10 +182,10 @@ def jobs(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
 def show(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
     """Show one job."""
     from gradloom.cli import views
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import results, write_json
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         view = client.job(job).view()
     if as_json:
         write_json(views.job_values(view))
@@ -190,9 +197,9 @@ def show(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False
 def watch(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
     """Follow a job to its end; its exit status is the job's."""
     from gradloom.cli import training
-    from gradloom.client import Client
+    from gradloom.cli.connecting import connect
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         training.watch(client, client.job(job), as_json=as_json)
 
 
@@ -201,32 +208,23 @@ def top(cluster: Cluster = DEFAULT_CLUSTER) -> None:
     """Show the workers and the jobs of a cluster as they change, until Ctrl-C."""
     import sys
 
-    from rich.console import Group
-
-    from gradloom.cli import live, views
+    from gradloom.cli import live
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import results
-    from gradloom.client import Client
+    from gradloom.cli.top import pictures
 
-    with Client(cluster) as client:
-
-        def look() -> Group:
-            active = [job for job in client.jobs() if not job.state.final]
-            return Group(views.workers_table(client.workers()), "", views.jobs_table(active))
-
-        live.show_top(look, results(), once=not sys.stdout.isatty())
+    with connect(cluster) as client:
+        live.show_top(pictures(client.watch_cluster()), results(), once=not sys.stdout.isatty())
 
 
-@app.command()
-def dashboard(
-    cluster: Cluster = DEFAULT_CLUSTER,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the page; 0 = any free one.")] = 8080,
-    viewer: Annotated[bool, typer.Option("--viewer", help="Only show: no controls.")] = False,
-) -> None:
-    """Serve the control room, a web page that shows and steers a cluster, until Ctrl-C."""
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def dashboard(context: typer.Context) -> None:
+    """Serve the control room, a web page that shows and steers a cluster, until Ctrl-C; --help lists its options."""
     from gradloom.cli import control_room
 
-    raise typer.Exit(control_room.serve(cluster, host, port, viewer=viewer))
+    raise typer.Exit(control_room.serve(context.args))
 
 
 @app.command()
@@ -238,10 +236,10 @@ def cancel(
 ) -> None:
     """End a job that has not ended."""
     from gradloom.cli import views
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_json, write_line
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         view = client.job(job).cancel(reason)
     if as_json:
         write_json(views.job_values(view))
@@ -255,10 +253,10 @@ def workers(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None
     from dataclasses import asdict
 
     from gradloom.cli import views
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import results, write_json
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         found = client.workers()
     if as_json:
         write_json([asdict(view) for view in found])
@@ -292,14 +290,14 @@ def chaos(
     The worker must have been started with --allow-chaos.
     """
     from gradloom.cli import chaos as command
+    from gradloom.cli.connecting import connect
     from gradloom.cli.training import check_writable
-    from gradloom.client import Client
 
     fault = command.fault_of(kind, for_, factor, count)
     observe_s = command.seconds_of("observe", observe)
     if out is not None:
         check_writable(out)
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         command.chaos(client, worker, fault, observe_s, out, as_json)
 
 
@@ -311,12 +309,12 @@ def model(
     as_json: AsJson = False,
 ) -> None:
     """Fetch the model of a completed job."""
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_json, write_line
     from gradloom.cli.training import check_writable
-    from gradloom.client import Client
 
     check_writable(out)
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         trained = client.job(job).model()
     trained.save(out)
     if as_json:
@@ -384,6 +382,16 @@ def simulate(context: typer.Context) -> None:
     raise typer.Exit(simulating.simulate(context.args))
 
 
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def health(context: typer.Context) -> None:
+    """Ask a coordinator, a worker or a control room whether it is well; --help lists its options."""
+    from gradloom.cli import health as command
+
+    raise typer.Exit(command.health(context.args))
+
+
 @app.command()
 def algorithms(
     cluster: Annotated[
@@ -408,9 +416,9 @@ def algorithms(
 
 def _algorithms(cluster: str | None) -> "list[AlgorithmDescription]":
     if cluster:
-        from gradloom.client import Client
+        from gradloom.cli.connecting import connect
 
-        with Client(cluster) as client:
+        with connect(cluster) as client:
             return client.algorithms()
     from gradloom.algorithms import describe, names
 
@@ -418,3 +426,9 @@ def _algorithms(cluster: str | None) -> "list[AlgorithmDescription]":
 
 
 control.add_to(app)
+reporting.add_to(app)
+access.add_to(app)
+certs.add_to(app)
+keygen.add_to(app)
+doctor.add_to(app)
+connecting.add_to(app)  # the last: it looks at what the others have added

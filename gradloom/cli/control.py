@@ -82,20 +82,20 @@ def note(
     cluster: Cluster = DEFAULT_CLUSTER,
 ) -> None:
     """Add words of your own to a job's events."""
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_line
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         client.job(job).note(text)
     write_line(f"noted on job {job}")
 
 
 def replay(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
     """Run a job again as a new one, with the same changes in the same rounds."""
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_json, write_line
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         again = client.job(job).replay()
     if as_json:
         write_json({"job_id": again.id, "replays": job})
@@ -105,30 +105,30 @@ def replay(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = Fal
 
 def drain(worker: WorkerName, reason: Reason = "", cluster: Cluster = DEFAULT_CLUSTER) -> None:
     """Have a worker finish what it computes and leave."""
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_line
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         client.drain(worker, reason)
     write_line(f"worker {worker} drains")
 
 
 def exclude(worker: WorkerName, reason: Reason = "", cluster: Cluster = DEFAULT_CLUSTER) -> None:
     """Give a worker no work until it is readmitted."""
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_line
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         client.exclude(worker, reason)
     write_line(f"worker {worker} gets no work until: gradloom readmit {worker}")
 
 
 def readmit(worker: WorkerName, cluster: Cluster = DEFAULT_CLUSTER) -> None:
     """Let a worker in again that was excluded, by a person or for its failures."""
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_line
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         client.readmit(worker)
     write_line(f"worker {worker} is let in")
 
@@ -141,10 +141,10 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say why a job, a worker or a task is as it is."""
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_json, write_line
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         sentences = client.explain(subject)
     if as_json:
         write_json(list(sentences))
@@ -156,10 +156,10 @@ def why(
 def _show(cluster: str, job: str, act: "Callable[[Job], JobView]", as_json: bool) -> None:
     """Do something to a job, and show what became of it."""
     from gradloom.cli import views
+    from gradloom.cli.connecting import connect
     from gradloom.cli.output import results, write_json
-    from gradloom.client import Client
 
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         view = act(client.job(job))
     if as_json:
         write_json(views.job_values(view))

@@ -3,14 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 MODULE = "gradloom_dashboard"
 
 
-def serve(cluster: str, host: str, port: int, *, viewer: bool) -> int:
+def serve(arguments: Sequence[str]) -> int:
     """Run it until it ends, and return its exit status; it speaks for itself and goes when this process goes."""
-    command = [sys.executable, "-m", MODULE, "--cluster", cluster, "--host", host, "--port", str(port)]
-    command += ["--viewer"] if viewer else []
+    command = [sys.executable, "-m", MODULE, *arguments]
     # without it `-m` looks for modules in the current folder first, where people keep files called queue.py
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     # the pipe closes however this process ends, and then the child leaves

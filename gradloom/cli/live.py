@@ -5,8 +5,9 @@ and only this module decides when.
 """
 
 import math
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,10 +15,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from gradloom.cli.output import PlainConsole
 from gradloom.cli.progress import round_text
 from gradloom.cli.views import loss_text
 from gradloom.errors import GradloomError
 from gradloom.jobs import JobView, RoundCompleted, WorkerView
+from gradloom.visible import indented, visible
 
 LOOK_EVERY_S = 1.0
 REFRESHES_A_SECOND = 4
@@ -81,7 +84,7 @@ class LiveScreen:
             TextColumn("{task.description}", markup=False),
         )
         self._task = self._bar.add_task("waiting for the first round", total=1, visible=False)
-        console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+        console = console or PlainConsole(sys.stderr)
         self._live = Live(
             get_renderable=self._picture,
             console=console,
@@ -104,7 +107,7 @@ class LiveScreen:
 
     def line(self, sentence: str) -> None:
         """Show the sentence above what moves."""
-        self._live.console.print(sentence)
+        self._live.console.print(indented(sentence))
 
     def close(self) -> None:
         """Leave the last state as lines that stay."""
@@ -150,17 +153,17 @@ def load_table(view: JobView, workers: Sequence[WorkerView]) -> Table:
             str(share.shards),
             "" if worker is None else f"{worker.rows_per_second:,.0f}",
             str(share.retries),
-            Text(remarks),
+            Text(visible(remarks)),
         )
     return table
 
 
-def show_top(look: Callable[[], RenderableType], console: Console, *, once: bool) -> None:
-    """The cluster, again and again until Ctrl-C; once where nobody watches."""
+def show_top(pictures: Iterator[RenderableType], console: Console, *, once: bool) -> None:
+    """The cluster, whenever something has changed, until Ctrl-C; once where nobody watches."""
+    first = next(pictures)
     if once:
-        console.print(look())
+        console.print(first)
         return
-    with Live(look(), console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            time.sleep(LOOK_EVERY_S)
-            live.update(look(), refresh=True)
+    with Live(first, console=console, screen=True, auto_refresh=False) as live:
+        for picture in pictures:
+            live.update(picture, refresh=True)

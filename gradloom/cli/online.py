@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.client import Client, Job
+from gradloom.cli.connecting import connect
+from gradloom.client import Job
 from gradloom.data.shard import Labels
 from gradloom.models import Model, Neighbors, load_model
 
@@ -53,7 +54,7 @@ def predictor(name: Path, cluster: str | None) -> Iterator[Model | Asked]:
     if cluster is None or name.exists():
         yield load_model(name)
         return
-    with Client(cluster) as client:
+    with connect(cluster) as client:
         job = client.job(str(name))
         model = job.model()
         yield Asked(job, model) if isinstance(model, Neighbors) and not model.self_contained else model

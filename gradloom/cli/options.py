@@ -64,3 +64,13 @@ ClusterIfAny = Annotated[
         help="A running cluster, not one of its own.",
     ),
 ]
+Certs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Mutual TLS with the certificates in a folder of: gradloom certs init."
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Let plain text leave this machine: anybody there may do everything."),
+]

@@ -4,22 +4,26 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from typing import IO, Any
 
 from rich.console import Console
+from rich.text import Text
+
+from gradloom.visible import indented, visible
 
 PIPE_WIDTH = 200
 """Columns of a table that goes into a pipe or a file: there is no window to fit it to."""
 
 
 def say(sentence: str) -> None:
-    """One line for people on stderr."""
-    sys.stderr.write(f"{sentence}\n")
+    """One line for people on stderr; whatever others have typed in it can't steer the terminal, or fake a line."""
+    sys.stderr.write(f"{indented(sentence)}\n")
     sys.stderr.flush()
 
 
 def write_line(line: str) -> None:
     """One line of results on stdout."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{visible(line)}\n")
     sys.stdout.flush()
 
 
@@ -28,10 +32,20 @@ def write_json(value: object) -> None:
     write_line(json.dumps(_finite(value), allow_nan=False))
 
 
+class PlainConsole(Console):
+    """A console that takes texts as they are: no markup, no emoji, nothing that steers the terminal."""
+
+    def __init__(self, file: IO[str], width: int | None = None) -> None:
+        super().__init__(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text of every cell and line passes here, unless it is a ``Text`` already."""
+        return super().render_str(visible(text), **options)
+
+
 def results() -> Console:
     """A console for tables on stdout, made anew each time: it looks at where stdout goes now."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    return PlainConsole(sys.stdout, None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def _finite(value: object) -> object:

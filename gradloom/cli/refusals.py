@@ -40,13 +40,13 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     try:
         status = command.main(args=list(arguments), prog_name="gradloom", standalone_mode=False)
     except (errors.GradloomError, OSError) as error:
-        return _refuse(error, as_json)
+        return refuse(error, as_json)
     except UsageError as error:
         return _refuse_usage(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:
-        return _refuse(KeyboardInterrupt("interrupted"), as_json)
+        return refuse(KeyboardInterrupt("interrupted"), as_json)
     return int(status or 0)
 
 
@@ -55,7 +55,8 @@ def exit_status(error: BaseException) -> int:
     return next(EXIT_STATUSES[kind] for kind in type(error).__mro__ if kind in EXIT_STATUSES)
 
 
-def _refuse(error: BaseException, as_json: bool) -> int:
+def refuse(error: BaseException, as_json: bool) -> int:
+    """Say why a command ends, and return its exit status."""
     if os.environ.get("GRADLOOM_DEBUG"):
         traceback.print_exception(error)
     kind = "OSError" if isinstance(error, OSError) else type(error).__name__

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradloom.cli.connecting import connect
 from gradloom.cli.interrupts import terminate_as_interrupt
 from gradloom.cli.live import LiveScreen
 from gradloom.cli.output import results, say, write_json, write_line
@@ -45,7 +46,7 @@ def train(spec: JobSpec, where: Where, out: Path | None, *, as_json: bool) -> No
     if out is not None:
         check_writable(out)
     if where.cluster is not None:
-        with Client(where.cluster) as client:
+        with connect(where.cluster) as client:
             _train_on_running(client, spec, where, out, as_json)
         return
     _check_before_start(spec)

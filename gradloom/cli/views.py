@@ -9,7 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gradloom.callers import AuditEntry
+from gradloom.cli.phases import short
 from gradloom.jobs import AlgorithmDescription, Compression, JobView, SteeringRecord, WorkerShare, WorkerView
+from gradloom.tokens import Token
+from gradloom.visible import visible
 
 
 def job_values(view: JobView) -> dict[str, object]:
@@ -94,6 +98,7 @@ def workers_table(workers: Iterable[WorkerView]) -> Table:
         "shards",
         "tasks",
         "rows/s",
+        "time",
         "heartbeat",
         "remarks",
     )
@@ -108,6 +113,7 @@ def workers_table(workers: Iterable[WorkerView]) -> Table:
             str(worker.shards),
             str(worker.tasks_in_flight),
             f"{worker.rows_per_second:,.0f}",
+            short(worker.phases),
             f"{worker.heartbeat_age_s:.1f} s ago",
             "; ".join(filter(None, (worker.reason, worker.straggler, _labels_text(worker.labels)))),
         )
@@ -134,8 +140,8 @@ def algorithm_details(description: AlgorithmDescription) -> RenderableType:
     for name, schema in json.loads(description.settings_schema).get("properties", {}).items():
         default = _setting_text(schema["default"]) if "default" in schema else "required"
         table.add_row(name, default, _allowed(schema), schema.get("description", ""))
-    heading = Text(f"{description.name} (version {description.version}): {description.summary}", style="bold")
-    return Group(heading, table)
+    heading = f"{description.name} (version {description.version}): {description.summary}"
+    return Group(Text(visible(heading), style="bold"), table)
 
 
 def loss_text(loss: float | None) -> str:
@@ -222,6 +228,31 @@ def _setting_text(value: object) -> str:
     if value is None:
         return "none"
     return str(value) if isinstance(value, str) and value else json.dumps(value)
+
+
+def tokens_table(tokens: Iterable[Token], now: float) -> Table:
+    """Whose the tokens are, and how long they count."""
+    table = _table("name", "role", "id", "created", "counts")
+    for token in tokens:
+        table.add_row(token.name, token.role, token.id, time_text(token.created), until_text(token, now))
+    return table
+
+
+def until_text(token: Token, now: float) -> str:
+    """How long a token counts."""
+    if token.expires is None:
+        return "until it is revoked"
+    return f"{'expired' if token.expired(now) else 'until'} {time_text(token.expires)}"
+
+
+def audit_table(entries: Iterable[AuditEntry]) -> Table:
+    """Who has changed what, one line a call."""
+    table = _table("when", "who", "role", "from", "what", "on", "result")
+    for one in entries:
+        what = " ".join([one.method, *(f"{name}={value}" for name, value in one.fields.items())])
+        result = f"{one.result}: {one.detail}" if one.detail else one.result
+        table.add_row(time_text(one.at), one.who, one.role, one.peer, what, one.subject, result)
+    return table
 
 
 def _table(*columns: str) -> Table:

@@ -30,6 +30,7 @@ FORMS = "none, float16, bfloat16, int8, topk:RATIO, dgc:RATIO, powersgd:RANK, si
 MAX_RANK = 1024
 MAX_COLUMNS = 2**31
 MAX_WARMUP = 1_000_000
+MAX_DIGITS = 18
 
 DECODERS: Mapping[Format, Callable[[Bytes, int], Floats]] = {
     Format.FLOAT16: float16.from_bytes,
@@ -78,7 +79,9 @@ class _Words:
 
     def whole(self, what: str, text: str, low: int, high: int) -> int:
         """An integer in [low, high]."""
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        # Python refuses to read very long numbers, with an error of its own
+        is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+        if not is_number or not low <= int(text) <= high:
             raise self.refusal(f"{what} must be a whole number in [{low}, {high}], not {text!r}")
         return int(text)
 

@@ -3,16 +3,19 @@
 Files are looked at, never loaded. The manifest depends on the files and the arguments alone, never on workers.
 """
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.column_choice import choose_columns
 from gradloom.data.manifest import Columns, DataFile, Manifest, Piece, ShardPlan
 from gradloom.data.sources import EXTENSIONS, FileScan, Source, extension_of, source_for
-from gradloom.data.sources.opening import filesystem
+from gradloom.data.sources.opening import check_path, filesystem, is_local
 from gradloom.errors import DataError, InvalidInput
 
 SHARD_BYTES = 32 << 20
@@ -21,6 +24,7 @@ MIN_SHARDS = 16
 MIN_SHARD_ROWS = 1024
 MAX_DENSE_BYTES = 2 << 30
 SCANS_AT_ONCE = 8
+_MARKS = "*?["
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +34,18 @@ class _Scanned:
     scan: FileScan
 
 
-def expand(uris: Sequence[str]) -> list[str]:
+def expand(uris: Sequence[str], allowed: DataAllowed = EVERYTHING) -> list[str]:
     """The files that are meant by files, globs and directories, each list sorted, in the order given.
 
     In a directory, whatever begins with "." or "_" is left out, and so are files of unknown extension beside files
-    of known ones. Raises DataError naming the URI that means no file, or the file whose name is no text.
+    of known ones. Raises DataError naming the URI that means no file, or the file whose name is no text;
+    DataNotAllowed for the first one that may not be read for others.
     """
     if not uris:
         raise InvalidInput("data", "names no file; give at least one file, glob or directory")
-    files = [file for uri in ([uris] if isinstance(uris, str) else uris) for file in _expand_one(uri)]
+    files = [
+        file for uri in ([uris] if isinstance(uris, str) else uris) for file in _expand_one(uri, allowed)
+    ]
     for file in files:
         _check_name(file)
     return files
@@ -51,16 +58,19 @@ def _check_name(file: str) -> None:
         raise DataError(name, "the file's name holds bytes that are no UTF-8; rename it")
 
 
-def _expand_one(uri: str) -> list[str]:
-    fs, path = filesystem(uri)
+def _expand_one(uri: str, allowed: DataAllowed) -> list[str]:
+    fs, path = filesystem(uri, allowed)
+    checked = allowed if is_local(fs) else EVERYTHING
+    check_path(uri, _named_folder(path), checked)
     if fs.isfile(path):
         return [uri if "://" in uri else path]
     if fs.isdir(path):
-        paths = _below(fs, path)
-    elif any(mark in path for mark in "*?["):
-        paths = [
-            file for match in fs.glob(path) for file in ([match] if fs.isfile(match) else _below(fs, match))
-        ]
+        paths = _below(fs, path, checked)
+    elif any(mark in path for mark in _MARKS):
+        paths = []
+        for match in fs.glob(path):
+            check_path(match, match, checked)
+            paths += [match] if fs.isfile(match) else _below(fs, match, checked)
     else:
         raise DataError(uri, "no such file or directory")
     if not paths:
@@ -68,9 +78,32 @@ def _expand_one(uri: str) -> list[str]:
     return sorted(fs.unstrip_protocol(path) if "://" in uri else path for path in paths)
 
 
-def _below(fs: Any, directory: str) -> list[str]:
+def _named_folder(path: str) -> str:
+    """What a glob names before its first mark; of a plain path all of it."""
+    plain = path[: min((path.find(mark) for mark in _MARKS if mark in path), default=len(path))]
+    return plain if plain == path else plain.rpartition("/")[0] or "/"
+
+
+def _below(fs: Any, directory: str, allowed: DataAllowed) -> list[str]:
+    if not allowed.everything:
+        _check_links(directory, allowed)
     paths = [path for path in fs.find(directory) if not _is_hidden(path[len(directory) :])]
     return [path for path in paths if extension_of(path) in EXTENSIONS] or paths
+
+
+def _check_links(directory: str, allowed: DataAllowed) -> None:
+    """Refuse a folder with a link that leads out, before what it leads to is listed. Raises DataNotAllowed."""
+    pending, seen = [directory], set[str]()
+    while pending:
+        folder = os.path.realpath(pending.pop())
+        if folder in seen:
+            continue
+        seen.add(folder)
+        for at, folders, files in os.walk(folder):
+            links = [path for name in (*folders, *files) if Path(path := f"{at}/{name}").is_symlink()]
+            for link in links:
+                check_path(link, link, allowed)
+            pending += links
 
 
 def _is_hidden(path: str) -> bool:
@@ -87,15 +120,17 @@ def build_manifest(
     n_shards: int | None = None,
     target_optional: bool = False,
     unsupervised: bool = False,
+    allowed: DataAllowed = EVERYTHING,
 ) -> Manifest:
     """Look at every file once and fix files, columns and shards.
 
     ``features`` empty means every column but target and weight. ``target`` may be left out where the format
     carries its own, or with ``target_optional`` (prediction), where a target that is absent is left out, or for
     what is ``unsupervised``, where no target is read and one that is named is no feature.
-    Raises InvalidInput or DataError naming the file, column or argument that is wrong.
+    ``allowed`` is what may be read for others. Raises InvalidInput or DataError naming the file, column or argument
+    that is wrong.
     """
-    scanned = _scan_all([(uri, source_for(uri, format)) for uri in expand(uris)])
+    scanned = _scan_all([(uri, source_for(uri, format)) for uri in expand(uris, allowed)], allowed)
     rows = sum(each.scan.rows for each in scanned)
     if not rows:
         raise DataError("data", f"{', '.join(each.uri for each in scanned)} hold no row")
@@ -117,9 +152,9 @@ def build_manifest(
     )
 
 
-def _scan_all(files: Sequence[tuple[str, Source]]) -> list[_Scanned]:
+def _scan_all(files: Sequence[tuple[str, Source]], allowed: DataAllowed) -> list[_Scanned]:
     with ThreadPoolExecutor(SCANS_AT_ONCE) as pool:
-        return list(pool.map(lambda file: _Scanned(file[0], file[1], file[1].scan(file[0])), files))
+        return list(pool.map(lambda file: _Scanned(file[0], file[1], file[1].scan(file[0], allowed)), files))
 
 
 def _data_file(each: _Scanned) -> DataFile:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Manifest, ShardPlan
 from gradloom.data.preparation import label_text
 from gradloom.data.shard import RawShard
@@ -23,23 +24,25 @@ def read_shard(manifest: Manifest, index: int) -> RawShard:
     return read_rows(manifest.files, manifest.columns, manifest.shards[index])
 
 
-def read_rows(files: Sequence[DataFile], columns: Columns, plan: ShardPlan) -> RawShard:
-    """The rows of one shard by its plan alone; errors as in ``read_shard``."""
-    check_fingerprints(files[i] for i in sorted({piece.file for piece in plan.pieces}))
-    return _read(files, columns, plan)
+def read_rows(
+    files: Sequence[DataFile], columns: Columns, plan: ShardPlan, allowed: DataAllowed = EVERYTHING
+) -> RawShard:
+    """The rows of one shard by its plan alone; errors as in ``read_shard``, and DataNotAllowed."""
+    check_fingerprints((files[i] for i in sorted({piece.file for piece in plan.pieces})), allowed)
+    return _read(files, columns, plan, allowed)
 
 
 def iterate_raw(manifest: Manifest) -> Iterator[RawShard]:
     """Every shard in order, with each file checked once; errors as in ``read_shard``."""
     check_fingerprints(manifest.files)
     for plan in manifest.shards:
-        yield _read(manifest.files, manifest.columns, plan)
+        yield _read(manifest.files, manifest.columns, plan, EVERYTHING)
 
 
-def check_fingerprints(files: Iterable[DataFile]) -> None:
+def check_fingerprints(files: Iterable[DataFile], allowed: DataAllowed = EVERYTHING) -> None:
     """Raise ShardChanged naming the first file that is not the one that was planned on."""
     for file in files:
-        with open_file(file.uri) as opened:
+        with open_file(file.uri, allowed) as opened:
             size = size_of(opened)
             if size != file.size_bytes:
                 raise ShardChanged(
@@ -50,9 +53,10 @@ def check_fingerprints(files: Iterable[DataFile]) -> None:
                 raise ShardChanged(file.uri, "changed since the job was planned: its content is another")
 
 
-def _read(files: Sequence[DataFile], columns: Columns, plan: ShardPlan) -> RawShard:
+def _read(files: Sequence[DataFile], columns: Columns, plan: ShardPlan, allowed: DataAllowed) -> RawShard:
     parts = [
-        SOURCES[files[piece.file].format].read(files[piece.file], piece, columns) for piece in plan.pieces
+        SOURCES[files[piece.file].format].read(files[piece.file], piece, columns, allowed)
+        for piece in plan.pieces
     ]
     targets = [part.y for part in parts if part.y is not None]
     weights = [part.weight for part in parts if part.weight is not None]

@@ -34,7 +34,7 @@ class _Connections:
         """The client of an address."""
         with self.lock:
             if address not in self.by_address:
-                self.by_address[address] = Client(address)
+                self.by_address[address] = Client.from_environment(address)
             return self.by_address[address]
 
     def to_cluster(self, cluster: LocalCluster) -> Client:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gradloom import model_file
 from gradloom.errors import ModelFileError
+from gradloom.keys import Keyring
 from gradloom.models.clusters import Clusters
 from gradloom.models.components import Components
 from gradloom.models.kernel_machine import KernelMachine
@@ -14,6 +15,7 @@ from gradloom.models.naive_bayes import NaiveBayes
 from gradloom.models.neighbors import Neighbors
 from gradloom.models.network import Network
 from gradloom.models.statistics import Statistics
+from gradloom.settings import keys_from_environment
 
 __all__ = [
     "KINDS",
@@ -47,10 +49,14 @@ def model_from_bytes(data: bytes) -> Model:
         raise ModelFileError(f"the file holds a model of kind {file.kind!r}; this release reads: {known}")
     try:
         return KINDS[file.kind].from_file(file)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
         raise ModelFileError(f"the header of the model file is not complete: {error!r}") from error
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """Read a model file. Raises NotFound, and ModelFileError for one that is cut short, foreign or too new."""
-    return model_from_bytes(model_file.read(Path(path)))
+def load_model(path: str | os.PathLike[str], keys: Keyring | None = None) -> Model:
+    """Read a model file, encrypted or not. Without ``keys`` they are those that the environment names.
+
+    Raises NotFound, ModelFileError for one that is cut short, foreign or too new, and WrongKey.
+    """
+    keys = keys_from_environment() if keys is None else keys
+    return model_from_bytes(model_file.read(Path(path), keys))

@@ -19,8 +19,10 @@ from gradloom import model_file
 from gradloom.data.preparation import encode_labels
 from gradloom.data.shard import Labels
 from gradloom.errors import DataError, InvalidInput
+from gradloom.keys import Keyring
 from gradloom.model_file import JsonScalar
 from gradloom.scores import classification_scores, classification_sums, regression_scores, regression_sums
+from gradloom.settings import keys_from_environment
 from gradloom.tensors import Tensors, sha256
 
 Floats = NDArray[np.float64]
@@ -80,6 +82,12 @@ class Model(ABC):
             return regression_scores(regression_sums(truth, predicted, s, center))
         return classification_scores(classification_sums(self.class_index(truth), predicted, s))
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        from gradloom.reports.notebook import model_html
+
+        return model_html(self)
+
     @property
     def parameters_sha256(self) -> str:
         """Fingerprint of the arrays: equal exactly when all bits are."""
@@ -116,9 +124,13 @@ class Model(ABC):
         model.check_arrays()
         return model
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model file; a reader sees the old file or the new one, never half of it."""
-        model_file.write_atomically(Path(path), self.to_bytes())
+    def save(self, path: str | os.PathLike[str], keys: Keyring | None = None) -> None:
+        """Write the model file; a reader sees the old file or the new one, never half of it.
+
+        It is encrypted with the first of the keys; without ``keys`` with the one that the environment names, if any.
+        """
+        keys = keys_from_environment() if keys is None else keys
+        model_file.write_atomically(Path(path), model_file.content(self.to_bytes(), keys))
 
     def to_sklearn(self) -> Any:
         """The same model as a fitted scikit-learn estimator. Raises InvalidInput where there is none."""

@@ -98,6 +98,10 @@ class Worker(_message.Message):
     SLOWDOWN_RATIO_FIELD_NUMBER: _builtins.int
     STRAGGLER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    PHASES_FIELD_NUMBER: _builtins.int
+    ACTIVITY_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_SECONDS_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     state: Global___WorkerState.ValueType
     host: _builtins.str
@@ -121,8 +125,22 @@ class Worker(_message.Message):
     """Why it is a straggler: compute, data, network or memory, and since when, in words; empty = it is none."""
     reason: _builtins.str
     """Why it is in its state, in words."""
+    clock_offset_seconds: _builtins.float
+    """How far its clock was ahead of the coordinator's when it joined, and its Hello's time on the way less."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def phases(self) -> Global___WorkerPhases:
+        """As of its last heartbeat; absent = it has not said."""
+
+    @_builtins.property
+    def activity(self) -> Global___WorkerActivity:
+        """What it computes now; absent = nothing."""
+
+    @_builtins.property
+    def runtime(self) -> Global___WorkerRuntime:
+        """What its process runs on; absent = it has not said."""
+
     def __init__(
         self,
         *,
@@ -144,11 +162,152 @@ class Worker(_message.Message):
         slowdown_ratio: _builtins.float = ...,
         straggler: _builtins.str = ...,
         reason: _builtins.str = ...,
+        phases: Global___WorkerPhases | None = ...,
+        activity: Global___WorkerActivity | None = ...,
+        runtime: Global___WorkerRuntime | None = ...,
+        clock_offset_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_seconds", b"_clock_offset_seconds", "activity", b"activity", "clock_offset_seconds", b"clock_offset_seconds", "phases", b"phases", "runtime", b"runtime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_seconds", b"_clock_offset_seconds", "activity", b"activity", "clock_offset_seconds", b"clock_offset_seconds", "connected_seconds", b"connected_seconds", "cores", b"cores", "heartbeat_age_seconds", b"heartbeat_age_seconds", "host", b"host", "labels", b"labels", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "phases", b"phases", "pid", b"pid", "reason", b"reason", "rows", b"rows", "rows_per_second", b"rows_per_second", "runtime", b"runtime", "shards", b"shards", "slowdown_ratio", b"slowdown_ratio", "state", b"state", "straggler", b"straggler", "tasks_in_flight", b"tasks_in_flight", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__clock_offset_seconds: _TypeAlias = _typing.Literal["clock_offset_seconds"]  # noqa: Y015
+    _WhichOneofArgType__clock_offset_seconds: _TypeAlias = _typing.Literal["_clock_offset_seconds", b"_clock_offset_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_offset_seconds) -> _WhichOneofReturnType__clock_offset_seconds | None: ...
+
+Global___Worker: _TypeAlias = Worker  # noqa: Y015
+
+@_typing.final
+class WorkerRuntime(_message.Message):
+    """What a worker's process runs on: workers that differ here may differ in the last bits of a sum."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PYTHON_FIELD_NUMBER: _builtins.int
+    NUMPY_FIELD_NUMBER: _builtins.int
+    GRPC_FIELD_NUMBER: _builtins.int
+    PROTOBUF_FIELD_NUMBER: _builtins.int
+    BLAS_FIELD_NUMBER: _builtins.int
+    BLAS_THREADS_FIELD_NUMBER: _builtins.int
+    OPEN_FILES_FIELD_NUMBER: _builtins.int
+    python: _builtins.str
+    numpy: _builtins.str
+    grpc: _builtins.str
+    protobuf: _builtins.str
+    blas: _builtins.str
+    """What multiplies matrices, its version and the kernels that it picked for this processor: openblas 0.3.30 SkylakeX"""
+    blas_threads: _builtins.int
+    open_files: _builtins.int
+    """How many files and connections it may have open."""
+    def __init__(
+        self,
+        *,
+        python: _builtins.str = ...,
+        numpy: _builtins.str = ...,
+        grpc: _builtins.str = ...,
+        protobuf: _builtins.str = ...,
+        blas: _builtins.str = ...,
+        blas_threads: _builtins.int = ...,
+        open_files: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected_seconds", b"connected_seconds", "cores", b"cores", "heartbeat_age_seconds", b"heartbeat_age_seconds", "host", b"host", "labels", b"labels", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "pid", b"pid", "reason", b"reason", "rows", b"rows", "rows_per_second", b"rows_per_second", "shards", b"shards", "slowdown_ratio", b"slowdown_ratio", "state", b"state", "straggler", b"straggler", "tasks_in_flight", b"tasks_in_flight", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blas", b"blas", "blas_threads", b"blas_threads", "grpc", b"grpc", "numpy", b"numpy", "open_files", b"open_files", "protobuf", b"protobuf", "python", b"python"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Worker: _TypeAlias = Worker  # noqa: Y015
+Global___WorkerRuntime: _TypeAlias = WorkerRuntime  # noqa: Y015
+
+@_typing.final
+class WorkerPhases(_message.Message):
+    """Where the time of a worker's process went, in seconds since its start; together its wall time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_SECONDS_FIELD_NUMBER: _builtins.int
+    LOAD_SECONDS_FIELD_NUMBER: _builtins.int
+    DECODE_SECONDS_FIELD_NUMBER: _builtins.int
+    COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
+    ENCODE_SECONDS_FIELD_NUMBER: _builtins.int
+    SEND_SECONDS_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    queue_seconds: _builtins.float
+    """A task was handed to the thread that computes."""
+    load_seconds: _builtins.float
+    decode_seconds: _builtins.float
+    """It waited for the message of a round, or read it."""
+    compute_seconds: _builtins.float
+    encode_seconds: _builtins.float
+    send_seconds: _builtins.float
+    """Nothing was computed, and answers were on their way."""
+    wait_seconds: _builtins.float
+    """It had its part of a job done and waited for others."""
+    idle_seconds: _builtins.float
+    """Nobody wanted anything of it."""
+    def __init__(
+        self,
+        *,
+        queue_seconds: _builtins.float = ...,
+        load_seconds: _builtins.float = ...,
+        decode_seconds: _builtins.float = ...,
+        compute_seconds: _builtins.float = ...,
+        encode_seconds: _builtins.float = ...,
+        send_seconds: _builtins.float = ...,
+        wait_seconds: _builtins.float = ...,
+        idle_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "decode_seconds", b"decode_seconds", "encode_seconds", b"encode_seconds", "idle_seconds", b"idle_seconds", "load_seconds", b"load_seconds", "queue_seconds", b"queue_seconds", "send_seconds", b"send_seconds", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerPhases: _TypeAlias = WorkerPhases  # noqa: Y015
+
+@_typing.final
+class WorkerActivity(_message.Message):
+    """The first of the tasks in a worker's hands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    LO_FIELD_NUMBER: _builtins.int
+    HI_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SPECULATIVE_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    step: _builtins.str
+    """profile, train, assess or query."""
+    round: _builtins.int
+    """The round of training as people count it, from 1; 0 in other steps."""
+    lo: _builtins.int
+    """Shards [lo, hi)."""
+    hi: _builtins.int
+    attempt: _builtins.int
+    seconds: _builtins.float
+    """How long it has had it."""
+    speculative: _builtins.bool
+    """A copy of a task that takes long elsewhere."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        step: _builtins.str = ...,
+        round: _builtins.int = ...,
+        lo: _builtins.int = ...,
+        hi: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        speculative: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "hi", b"hi", "job_id", b"job_id", "lo", b"lo", "round", b"round", "seconds", b"seconds", "speculative", b"speculative", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerActivity: _TypeAlias = WorkerActivity  # noqa: Y015

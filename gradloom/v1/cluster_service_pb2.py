@@ -25,39 +25,58 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from gradloom.v1 import cluster_pb2 as gradloom_dot_v1_dot_cluster__pb2
 from gradloom.v1 import fault_pb2 as gradloom_dot_v1_dot_fault__pb2
+from gradloom.v1 import job_pb2 as gradloom_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gradloom/v1/cluster_service.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19gradloom/v1/cluster.proto\x1a\x17gradloom/v1/fault.proto\"4\n\x12\x44rainWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x15\n\x13\x44rainWorkerResponse\"6\n\x14\x45xcludeWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x17\n\x15\x45xcludeWorkerResponse\"&\n\x14ReadmitWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\"\x17\n\x15ReadmitWorkerResponse\"!\n\x0e\x45xplainRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\"$\n\x0f\x45xplainResponse\x12\x11\n\tsentences\x18\x01 \x03(\t\"\x14\n\x12ListWorkersRequest\"L\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.gradloom.v1.Worker\x12\x0f\n\x07version\x18\x02 \x01(\t\"G\n\x12InjectFaultRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12!\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.Fault\"=\n\x13InjectFaultResponse\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfc\x03\n\x0e\x43lusterService\x12P\n\x0bListWorkers\x12\x1f.gradloom.v1.ListWorkersRequest\x1a .gradloom.v1.ListWorkersResponse\x12P\n\x0bInjectFault\x12\x1f.gradloom.v1.InjectFaultRequest\x1a .gradloom.v1.InjectFaultResponse\x12P\n\x0b\x44rainWorker\x12\x1f.gradloom.v1.DrainWorkerRequest\x1a .gradloom.v1.DrainWorkerResponse\x12V\n\rExcludeWorker\x12!.gradloom.v1.ExcludeWorkerRequest\x1a\".gradloom.v1.ExcludeWorkerResponse\x12V\n\rReadmitWorker\x12!.gradloom.v1.ReadmitWorkerRequest\x1a\".gradloom.v1.ReadmitWorkerResponse\x12\x44\n\x07\x45xplain\x12\x1b.gradloom.v1.ExplainRequest\x1a\x1c.gradloom.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gradloom/v1/cluster_service.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19gradloom/v1/cluster.proto\x1a\x17gradloom/v1/fault.proto\x1a\x15gradloom/v1/job.proto\"4\n\x12\x44rainWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x15\n\x13\x44rainWorkerResponse\"6\n\x14\x45xcludeWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x17\n\x15\x45xcludeWorkerResponse\"&\n\x14ReadmitWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\"\x17\n\x15ReadmitWorkerResponse\"!\n\x0e\x45xplainRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\"$\n\x0f\x45xplainResponse\x12\x11\n\tsentences\x18\x01 \x03(\t\"\x14\n\x12ListWorkersRequest\"t\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.gradloom.v1.Worker\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x13WatchClusterRequest\"\xec\x01\n\x14WatchClusterResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04\x61new\x18\x02 \x01(\x08\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\t\x12$\n\x07workers\x18\x06 \x03(\x0b\x32\x13.gradloom.v1.Worker\x12\x14\n\x0cworkers_gone\x18\x07 \x03(\t\x12\x1e\n\x04jobs\x18\x08 \x03(\x0b\x32\x10.gradloom.v1.Job\x12\x11\n\tjobs_gone\x18\t \x03(\t\"G\n\x12InjectFaultRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12!\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.Fault\"=\n\x13InjectFaultResponse\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x0f\n\rWhoAmIRequest\"f\n\x0eWhoAmIResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0b\n\x03how\x18\x03 \x01(\t\x12+\n\x07\x65xpires\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\" \n\x10ListAuditRequest\x12\x0c\n\x04last\x18\x01 \x01(\r\">\n\x11ListAuditResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.gradloom.v1.AuditRecord\"\x91\x02\n\x0b\x41uditRecord\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03who\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0b\n\x03how\x18\x04 \x01(\t\x12\x0c\n\x04peer\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\x34\n\x06\x66ields\x18\x08 \x03(\x0b\x32$.gradloom.v1.AuditRecord.FieldsEntry\x12\x0e\n\x06result\x18\t \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\n \x01(\t\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xe2\x05\n\x0e\x43lusterService\x12P\n\x0bListWorkers\x12\x1f.gradloom.v1.ListWorkersRequest\x1a .gradloom.v1.ListWorkersResponse\x12U\n\x0cWatchCluster\x12 .gradloom.v1.WatchClusterRequest\x1a!.gradloom.v1.WatchClusterResponse0\x01\x12P\n\x0bInjectFault\x12\x1f.gradloom.v1.InjectFaultRequest\x1a .gradloom.v1.InjectFaultResponse\x12P\n\x0b\x44rainWorker\x12\x1f.gradloom.v1.DrainWorkerRequest\x1a .gradloom.v1.DrainWorkerResponse\x12V\n\rExcludeWorker\x12!.gradloom.v1.ExcludeWorkerRequest\x1a\".gradloom.v1.ExcludeWorkerResponse\x12V\n\rReadmitWorker\x12!.gradloom.v1.ReadmitWorkerRequest\x1a\".gradloom.v1.ReadmitWorkerResponse\x12\x44\n\x07\x45xplain\x12\x1b.gradloom.v1.ExplainRequest\x1a\x1c.gradloom.v1.ExplainResponse\x12\x41\n\x06WhoAmI\x12\x1a.gradloom.v1.WhoAmIRequest\x1a\x1b.gradloom.v1.WhoAmIResponse\x12J\n\tListAudit\x12\x1d.gradloom.v1.ListAuditRequest\x1a\x1e.gradloom.v1.ListAuditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradloom.v1.cluster_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DRAINWORKERREQUEST']._serialized_start=135
-  _globals['_DRAINWORKERREQUEST']._serialized_end=187
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=189
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=210
-  _globals['_EXCLUDEWORKERREQUEST']._serialized_start=212
-  _globals['_EXCLUDEWORKERREQUEST']._serialized_end=266
-  _globals['_EXCLUDEWORKERRESPONSE']._serialized_start=268
-  _globals['_EXCLUDEWORKERRESPONSE']._serialized_end=291
-  _globals['_READMITWORKERREQUEST']._serialized_start=293
-  _globals['_READMITWORKERREQUEST']._serialized_end=331
-  _globals['_READMITWORKERRESPONSE']._serialized_start=333
-  _globals['_READMITWORKERRESPONSE']._serialized_end=356
-  _globals['_EXPLAINREQUEST']._serialized_start=358
-  _globals['_EXPLAINREQUEST']._serialized_end=391
-  _globals['_EXPLAINRESPONSE']._serialized_start=393
-  _globals['_EXPLAINRESPONSE']._serialized_end=429
-  _globals['_LISTWORKERSREQUEST']._serialized_start=431
-  _globals['_LISTWORKERSREQUEST']._serialized_end=451
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=453
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=529
-  _globals['_INJECTFAULTREQUEST']._serialized_start=531
-  _globals['_INJECTFAULTREQUEST']._serialized_end=602
-  _globals['_INJECTFAULTRESPONSE']._serialized_start=604
-  _globals['_INJECTFAULTRESPONSE']._serialized_end=665
-  _globals['_CLUSTERSERVICE']._serialized_start=668
-  _globals['_CLUSTERSERVICE']._serialized_end=1176
+  _globals['_AUDITRECORD_FIELDSENTRY']._loaded_options = None
+  _globals['_AUDITRECORD_FIELDSENTRY']._serialized_options = b'8\001'
+  _globals['_DRAINWORKERREQUEST']._serialized_start=158
+  _globals['_DRAINWORKERREQUEST']._serialized_end=210
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=212
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=233
+  _globals['_EXCLUDEWORKERREQUEST']._serialized_start=235
+  _globals['_EXCLUDEWORKERREQUEST']._serialized_end=289
+  _globals['_EXCLUDEWORKERRESPONSE']._serialized_start=291
+  _globals['_EXCLUDEWORKERRESPONSE']._serialized_end=314
+  _globals['_READMITWORKERREQUEST']._serialized_start=316
+  _globals['_READMITWORKERREQUEST']._serialized_end=354
+  _globals['_READMITWORKERRESPONSE']._serialized_start=356
+  _globals['_READMITWORKERRESPONSE']._serialized_end=379
+  _globals['_EXPLAINREQUEST']._serialized_start=381
+  _globals['_EXPLAINREQUEST']._serialized_end=414
+  _globals['_EXPLAINRESPONSE']._serialized_start=416
+  _globals['_EXPLAINRESPONSE']._serialized_end=452
+  _globals['_LISTWORKERSREQUEST']._serialized_start=454
+  _globals['_LISTWORKERSREQUEST']._serialized_end=474
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=476
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=592
+  _globals['_WATCHCLUSTERREQUEST']._serialized_start=594
+  _globals['_WATCHCLUSTERREQUEST']._serialized_end=615
+  _globals['_WATCHCLUSTERRESPONSE']._serialized_start=618
+  _globals['_WATCHCLUSTERRESPONSE']._serialized_end=854
+  _globals['_INJECTFAULTREQUEST']._serialized_start=856
+  _globals['_INJECTFAULTREQUEST']._serialized_end=927
+  _globals['_INJECTFAULTRESPONSE']._serialized_start=929
+  _globals['_INJECTFAULTRESPONSE']._serialized_end=990
+  _globals['_WHOAMIREQUEST']._serialized_start=992
+  _globals['_WHOAMIREQUEST']._serialized_end=1007
+  _globals['_WHOAMIRESPONSE']._serialized_start=1009
+  _globals['_WHOAMIRESPONSE']._serialized_end=1111
+  _globals['_LISTAUDITREQUEST']._serialized_start=1113
+  _globals['_LISTAUDITREQUEST']._serialized_end=1145
+  _globals['_LISTAUDITRESPONSE']._serialized_start=1147
+  _globals['_LISTAUDITRESPONSE']._serialized_end=1209
+  _globals['_AUDITRECORD']._serialized_start=1212
+  _globals['_AUDITRECORD']._serialized_end=1485
+  _globals['_AUDITRECORD_FIELDSENTRY']._serialized_start=1440
+  _globals['_AUDITRECORD_FIELDSENTRY']._serialized_end=1485
+  _globals['_CLUSTERSERVICE']._serialized_start=1488
+  _globals['_CLUSTERSERVICE']._serialized_end=2226
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class ClusterServiceStub:
                 request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.WatchCluster = channel.unary_stream(
+                '/gradloom.v1.ClusterService/WatchCluster',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.WatchClusterRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.WatchClusterResponse.FromString,
+                _registered_method=True)
         self.InjectFault = channel.unary_unary(
                 '/gradloom.v1.ClusterService/InjectFault',
                 request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.InjectFaultRequest.SerializeToString,
@@ -65,6 +70,16 @@ class ClusterServiceStub:
                 request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.WhoAmI = channel.unary_unary(
+                '/gradloom.v1.ClusterService/WhoAmI',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.WhoAmIRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.WhoAmIResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/gradloom.v1.ClusterService/ListAudit',
+                request_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -73,6 +88,15 @@ class ClusterServiceServicer:
 
     def ListWorkers(self, request, context):
         """The workers that are connected, by name. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchCluster(self, request, context):
+        """Everything as it stands, then what has changed, as it changes: at most four messages a second and at least one
+        every two seconds. A watcher that reads slowly is told less often, and then of the newest state. Idempotent; the
+        stream ends with OK when the coordinator stops. RESOURCE_EXHAUSTED: too many watch already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +141,20 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WhoAmI(self, request, context):
+        """Who the coordinator takes the caller for, and what that lets it do. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """The last calls that changed something, or were to, the newest last. Idempotent. INVALID_ARGUMENT: last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -124,6 +162,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'WatchCluster': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCluster,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.WatchClusterRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.WatchClusterResponse.SerializeToString,
             ),
             'InjectFault': grpc.unary_unary_rpc_method_handler(
                     servicer.InjectFault,
@@ -149,6 +192,16 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'WhoAmI': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhoAmI,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.WhoAmIRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.WhoAmIResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=gradloom_dot_v1_dot_cluster__service__pb2.ListAuditRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_cluster__service__pb2.ListAuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +232,33 @@ class ClusterService:
             '/gradloom.v1.ClusterService/ListWorkers',
             gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersRequest.SerializeToString,
             gradloom_dot_v1_dot_cluster__service__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/WatchCluster',
+            gradloom_dot_v1_dot_cluster__service__pb2.WatchClusterRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.WatchClusterResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -314,6 +394,60 @@ class ClusterService:
             '/gradloom.v1.ClusterService/Explain',
             gradloom_dot_v1_dot_cluster__service__pb2.ExplainRequest.SerializeToString,
             gradloom_dot_v1_dot_cluster__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhoAmI(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/WhoAmI',
+            gradloom_dot_v1_dot_cluster__service__pb2.WhoAmIRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.WhoAmIResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gradloom.v1.ClusterService/ListAudit',
+            gradloom_dot_v1_dot_cluster__service__pb2.ListAuditRequest.SerializeToString,
+            gradloom_dot_v1_dot_cluster__service__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -283,6 +283,10 @@ class Job(_message.Message):
     COMPRESSION_FIELD_NUMBER: _builtins.int
     STEERING_FIELD_NUMBER: _builtins.int
     SUBMITTED_FIELD_NUMBER: _builtins.int
+    LAST_WORKER_FIELD_NUMBER: _builtins.int
+    LAST_WAITED_SECONDS_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    STEERABLE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     state: Global___JobState.ValueType
     reason: _builtins.str
@@ -301,6 +305,9 @@ class Job(_message.Message):
     """SHA-256 of the trained parameters; empty until COMPLETED."""
     etag: _builtins.str
     """Stands for the specification as it is: another one after every change."""
+    last_worker: _builtins.str
+    """Whose answer ended the newest round, and how long all others had waited for it; empty = there was none."""
+    last_waited_seconds: _builtins.float
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -320,6 +327,14 @@ class Job(_message.Message):
     @_builtins.property
     def submitted(self) -> Global___JobSpec:
         """As it was asked for: spec is as it is now."""
+
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckpointInfo]:
+        """What RollbackJob can set it back to, the newest first; none once it has ended."""
+
+    @_builtins.property
+    def steerable(self) -> _containers.RepeatedCompositeFieldContainer[Global___SteerableField]:
+        """What UpdateJob can change now, with what is in force; none once it has ended."""
 
     def __init__(
         self,
@@ -344,16 +359,72 @@ class Job(_message.Message):
         compression: Global___Compression | None = ...,
         steering: _abc.Iterable[Global___SteeringRecord] | None = ...,
         submitted: Global___JobSpec | None = ...,
+        last_worker: _builtins.str = ...,
+        last_waited_seconds: _builtins.float = ...,
+        checkpoints: _abc.Iterable[Global___CheckpointInfo] | None = ...,
+        steerable: _abc.Iterable[Global___SteerableField] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "compression", b"compression", "created_at", b"created_at", "loss", b"loss", "spec", b"spec", "submitted", b"submitted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "compression", b"compression", "created_at", b"created_at", "etag", b"etag", "job_id", b"job_id", "loss", b"loss", "max_rounds", b"max_rounds", "parameters_sha256", b"parameters_sha256", "reason", b"reason", "retries", b"retries", "rounds", b"rounds", "rows", b"rows", "rows_per_second", b"rows_per_second", "scores", b"scores", "seconds", b"seconds", "shards", b"shards", "spec", b"spec", "state", b"state", "steering", b"steering", "submitted", b"submitted", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "checkpoints", b"checkpoints", "compression", b"compression", "created_at", b"created_at", "etag", b"etag", "job_id", b"job_id", "last_waited_seconds", b"last_waited_seconds", "last_worker", b"last_worker", "loss", b"loss", "max_rounds", b"max_rounds", "parameters_sha256", b"parameters_sha256", "reason", b"reason", "retries", b"retries", "rounds", b"rounds", "rows", b"rows", "rows_per_second", b"rows_per_second", "scores", b"scores", "seconds", b"seconds", "shards", b"shards", "spec", b"spec", "state", b"state", "steerable", b"steerable", "steering", b"steering", "submitted", b"submitted", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class CheckpointInfo(_message.Message):
+    """A checkpoint of a live job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_FIELD_NUMBER: _builtins.int
+    round: _builtins.int
+    """Rounds of training that were done when it was taken."""
+    @_builtins.property
+    def taken_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        round: _builtins.int = ...,
+        taken_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["taken_at", b"taken_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round", b"round", "taken_at", b"taken_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointInfo: _TypeAlias = CheckpointInfo  # noqa: Y015
+
+@_typing.final
+class SteerableField(_message.Message):
+    """Something of a live job that may be changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """As update_mask names it, e.g. synchrony, settings.learning_rate."""
+    value: _builtins.str
+    """In force now, defaults written out."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerableField: _TypeAlias = SteerableField  # noqa: Y015
 
 @_typing.final
 class Compression(_message.Message):
@@ -430,6 +501,8 @@ class WorkerShare(_message.Message):
     BUSY_FRACTION_FIELD_NUMBER: _builtins.int
     RETRIES_FIELD_NUMBER: _builtins.int
     PRESENT_FIELD_NUMBER: _builtins.int
+    ROUNDS_LAST_FIELD_NUMBER: _builtins.int
+    WAITED_FOR_SECONDS_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     shards: _builtins.int
     """Shards placed on it now."""
@@ -439,6 +512,9 @@ class WorkerShare(_message.Message):
     """Share of the job's time in which it computed."""
     retries: _builtins.int
     present: _builtins.bool
+    rounds_last: _builtins.int
+    """Rounds that ended with its answer, and how long all others had waited for it then."""
+    waited_for_seconds: _builtins.float
     def __init__(
         self,
         *,
@@ -448,10 +524,12 @@ class WorkerShare(_message.Message):
         busy_fraction: _builtins.float = ...,
         retries: _builtins.int = ...,
         present: _builtins.bool = ...,
+        rounds_last: _builtins.int = ...,
+        waited_for_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_fraction", b"busy_fraction", "present", b"present", "retries", b"retries", "rows", b"rows", "shards", b"shards", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_fraction", b"busy_fraction", "present", b"present", "retries", b"retries", "rounds_last", b"rounds_last", "rows", b"rows", "shards", b"shards", "waited_for_seconds", b"waited_for_seconds", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

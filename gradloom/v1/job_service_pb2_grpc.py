@@ -110,6 +110,11 @@ class JobServiceStub:
                 request_serializer=gradloom_dot_v1_dot_job__service__pb2.QueryRequest.SerializeToString,
                 response_deserializer=gradloom_dot_v1_dot_job__service__pb2.QueryResponse.FromString,
                 _registered_method=True)
+        self.GetTrace = channel.unary_stream(
+                '/gradloom.v1.JobService/GetTrace',
+                request_serializer=gradloom_dot_v1_dot_job__service__pb2.GetTraceRequest.SerializeToString,
+                response_deserializer=gradloom_dot_v1_dot_job__service__pb2.GetTraceResponse.FromString,
+                _registered_method=True)
         self.ListAlgorithms = channel.unary_unary(
                 '/gradloom.v1.JobService/ListAlgorithms',
                 request_serializer=gradloom_dot_v1_dot_job__service__pb2.ListAlgorithmsRequest.SerializeToString,
@@ -251,6 +256,15 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrace(self, request, context):
+        """Where a job's time went: totals since the coordinator's start, then its last rounds and tasks, the oldest first, as
+        far as they are kept. Ends when all of that is sent; does not wait for more. Idempotent.
+        NOT_FOUND: no such job, or nothing of it is kept: it did not run since the coordinator's start, or others ran since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAlgorithms(self, request, context):
         """The algorithms this coordinator knows, with the JSON Schema of their settings. Idempotent.
         """
@@ -335,6 +349,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.Query,
                     request_deserializer=gradloom_dot_v1_dot_job__service__pb2.QueryRequest.FromString,
                     response_serializer=gradloom_dot_v1_dot_job__service__pb2.QueryResponse.SerializeToString,
+            ),
+            'GetTrace': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetTrace,
+                    request_deserializer=gradloom_dot_v1_dot_job__service__pb2.GetTraceRequest.FromString,
+                    response_serializer=gradloom_dot_v1_dot_job__service__pb2.GetTraceResponse.SerializeToString,
             ),
             'ListAlgorithms': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAlgorithms,
@@ -748,6 +767,33 @@ class JobService:
             '/gradloom.v1.JobService/Query',
             gradloom_dot_v1_dot_job__service__pb2.QueryRequest.SerializeToString,
             gradloom_dot_v1_dot_job__service__pb2.QueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gradloom.v1.JobService/GetTrace',
+            gradloom_dot_v1_dot_job__service__pb2.GetTraceRequest.SerializeToString,
+            gradloom_dot_v1_dot_job__service__pb2.GetTraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

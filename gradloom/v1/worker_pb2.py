@@ -22,12 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from gradloom.v1 import cluster_pb2 as gradloom_dot_v1_dot_cluster__pb2
 from gradloom.v1 import data_pb2 as gradloom_dot_v1_dot_data__pb2
 from gradloom.v1 import fault_pb2 as gradloom_dot_v1_dot_fault__pb2
 from gradloom.v1 import tensor_pb2 as gradloom_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gradloom/v1/worker.proto\x12\x0bgradloom.v1\x1a\x16gradloom/v1/data.proto\x1a\x17gradloom/v1/fault.proto\x1a\x18gradloom/v1/tensor.proto\"Q\n\x07TaskKey\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\n\n\x02lo\x18\x03 \x01(\r\x12\n\n\x02hi\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\"\xca\x03\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x63ores\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x36\n\nalgorithms\x18\x08 \x03(\x0b\x32\".gradloom.v1.Hello.AlgorithmsEntry\x12\x17\n\x0fmetrics_address\x18\t \x01(\t\x12\x14\n\x0cresume_token\x18\n \x01(\t\x12,\n\tcomputing\x18\x0b \x01(\x0b\x32\x14.gradloom.v1.TaskKeyH\x00\x88\x01\x01\x12.\n\x06labels\x18\x0c \x03(\x0b\x32\x1e.gradloom.v1.Hello.LabelsEntry\x12\x13\n\x0b\x61llow_chaos\x18\r \x01(\x08\x1a\x31\n\x0f\x41lgorithmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_computing\"\x1d\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"i\n\tTaskTimes\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x65ncode_seconds\x18\x04 \x01(\x01\"\xb7\x01\n\x07Partial\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05times\x18\x03 \x01(\x0b\x32\x16.gradloom.v1.TaskTimes\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12.\n\x0c\x63odec_report\x18\x05 \x01(\x0b\x32\x18.gradloom.v1.CodecReport\"Q\n\x0b\x43odecReport\x12\x14\n\x0csquare_error\x18\x01 \x01(\x01\x12\x13\n\x0bsquare_norm\x18\x02 \x01(\x01\x12\x17\n\x0fsquare_residual\x18\x03 \x01(\x01\"}\n\nTaskFailed\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.gradloom.v1.FailureReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\".\n\x07GivenUp\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"\x1a\n\x08\x44raining\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xbb\x02\n\rWorkerMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.gradloom.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.gradloom.v1.HeartbeatH\x00\x12\'\n\x07partial\x18\x03 \x01(\x0b\x32\x14.gradloom.v1.PartialH\x00\x12)\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x17.gradloom.v1.TaskFailedH\x00\x12\'\n\x07goodbye\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.GoodbyeH\x00\x12(\n\x08given_up\x18\x06 \x01(\x0b\x32\x14.gradloom.v1.GivenUpH\x00\x12)\n\x08\x64raining\x18\x07 \x01(\x0b\x32\x15.gradloom.v1.DrainingH\x00\x42\x06\n\x04kind\"e\n\x07Welcome\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x15\n\rsession_token\x18\x02 \x01(\t\x12\"\n\x1aheartbeat_interval_seconds\x18\x03 \x01(\x01\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\"\xb5\x02\n\x05Setup\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1f\n\x04step\x18\x02 \x01(\x0e\x32\x11.gradloom.v1.Step\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11\x61lgorithm_version\x18\x04 \x01(\r\x12\x32\n\x08settings\x18\x05 \x03(\x0b\x32 .gradloom.v1.Setup.SettingsEntry\x12\'\n\x06source\x18\x06 \x01(\x0b\x32\x17.gradloom.v1.DataSource\x12\x10\n\x08n_shards\x18\x07 \x01(\r\x12-\n\x0bpreparation\x18\x08 \x01(\x0b\x32\x18.gradloom.v1.Preparation\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x0c\x41ssignShards\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12&\n\x06shards\x18\x02 \x03(\x0b\x32\x16.gradloom.v1.ShardPlan\"4\n\tTaskRange\x12\n\n\x02lo\x18\x01 \x01(\r\x12\n\n\x02hi\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"\x88\x02\n\x07\x43ompute\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12&\n\tbroadcast\x18\x03 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05tasks\x18\x04 \x03(\x0b\x32\x16.gradloom.v1.TaskRange\x12#\n\x06uplink\x18\x05 \x01(\x0b\x32\x13.gradloom.v1.Uplink\x12%\n\x07\x63ounted\x18\x06 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\x12\x1b\n\x13\x65\x61rlier_are_decided\x18\x07 \x01(\x08\x12\x12\n\nbase_round\x18\x08 \x01(\x04\x12\x12\n\nreplicated\x18\t \x03(\t\"I\n\x06Uplink\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x11\n\titeration\x18\x02 \x01(\x04\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x0f\n\x07lineage\x18\x04 \x01(\x04\"\x19\n\x07Release\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x08TakeBack\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"-\n\x06\x43\x61ncel\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8e\x03\n\x12\x43oordinatorMessage\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.WelcomeH\x00\x12#\n\x05setup\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.SetupH\x00\x12\x32\n\rassign_shards\x18\x03 \x01(\x0b\x32\x19.gradloom.v1.AssignShardsH\x00\x12\'\n\x07\x63ompute\x18\x04 \x01(\x0b\x32\x14.gradloom.v1.ComputeH\x00\x12\'\n\x07release\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.ReleaseH\x00\x12*\n\ttake_back\x18\x06 \x01(\x0b\x32\x15.gradloom.v1.TakeBackH\x00\x12%\n\x06\x63\x61ncel\x18\x07 \x01(\x0b\x32\x13.gradloom.v1.CancelH\x00\x12#\n\x05\x64rain\x18\x08 \x01(\x0b\x32\x12.gradloom.v1.DrainH\x00\x12$\n\x06inject\x18\t \x01(\x0b\x32\x12.gradloom.v1.FaultH\x00\x42\x06\n\x04kind*\xe9\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x41ILURE_REASON_EXCEPTION\x10\x01\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x02\x12\x1c\n\x18\x46\x41ILURE_REASON_NONFINITE\x10\x03\x12\x1b\n\x17\x46\x41ILURE_REASON_CHECKSUM\x10\x04\x12 \n\x1c\x46\x41ILURE_REASON_SHARD_CHANGED\x10\x05\x12\x1b\n\x17\x46\x41ILURE_REASON_BAD_DATA\x10\x06*_\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTEP_PROFILE\x10\x01\x12\x0e\n\nSTEP_TRAIN\x10\x02\x12\x0f\n\x0bSTEP_ASSESS\x10\x03\x12\x0e\n\nSTEP_QUERY\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gradloom/v1/worker.proto\x12\x0bgradloom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19gradloom/v1/cluster.proto\x1a\x16gradloom/v1/data.proto\x1a\x17gradloom/v1/fault.proto\x1a\x18gradloom/v1/tensor.proto\"Q\n\x07TaskKey\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\n\n\x02lo\x18\x03 \x01(\r\x12\n\n\x02hi\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\"\xa4\x04\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x63ores\x18\x05 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x36\n\nalgorithms\x18\x08 \x03(\x0b\x32\".gradloom.v1.Hello.AlgorithmsEntry\x12\x17\n\x0fmetrics_address\x18\t \x01(\t\x12\x14\n\x0cresume_token\x18\n \x01(\t\x12,\n\tcomputing\x18\x0b \x01(\x0b\x32\x14.gradloom.v1.TaskKeyH\x00\x88\x01\x01\x12.\n\x06labels\x18\x0c \x03(\x0b\x32\x1e.gradloom.v1.Hello.LabelsEntry\x12\x13\n\x0b\x61llow_chaos\x18\r \x01(\x08\x12+\n\x07runtime\x18\x0e \x01(\x0b\x32\x1a.gradloom.v1.WorkerRuntime\x12+\n\x07sent_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x31\n\x0f\x41lgorithmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_computing\"H\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12)\n\x06phases\x18\x02 \x01(\x0b\x32\x19.gradloom.v1.WorkerPhases\"i\n\tTaskTimes\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12\x14\n\x0cload_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x65ncode_seconds\x18\x04 \x01(\x01\"\xb7\x01\n\x07Partial\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12#\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05times\x18\x03 \x01(\x0b\x32\x16.gradloom.v1.TaskTimes\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12.\n\x0c\x63odec_report\x18\x05 \x01(\x0b\x32\x18.gradloom.v1.CodecReport\"Q\n\x0b\x43odecReport\x12\x14\n\x0csquare_error\x18\x01 \x01(\x01\x12\x13\n\x0bsquare_norm\x18\x02 \x01(\x01\x12\x17\n\x0fsquare_residual\x18\x03 \x01(\x01\"}\n\nTaskFailed\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.TaskKey\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.gradloom.v1.FailureReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\".\n\x07GivenUp\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"\x1a\n\x08\x44raining\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xbb\x02\n\rWorkerMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.gradloom.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.gradloom.v1.HeartbeatH\x00\x12\'\n\x07partial\x18\x03 \x01(\x0b\x32\x14.gradloom.v1.PartialH\x00\x12)\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x17.gradloom.v1.TaskFailedH\x00\x12\'\n\x07goodbye\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.GoodbyeH\x00\x12(\n\x08given_up\x18\x06 \x01(\x0b\x32\x14.gradloom.v1.GivenUpH\x00\x12)\n\x08\x64raining\x18\x07 \x01(\x0b\x32\x15.gradloom.v1.DrainingH\x00\x42\x06\n\x04kind\"e\n\x07Welcome\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x15\n\rsession_token\x18\x02 \x01(\t\x12\"\n\x1aheartbeat_interval_seconds\x18\x03 \x01(\x01\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\"\xb5\x02\n\x05Setup\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1f\n\x04step\x18\x02 \x01(\x0e\x32\x11.gradloom.v1.Step\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x19\n\x11\x61lgorithm_version\x18\x04 \x01(\r\x12\x32\n\x08settings\x18\x05 \x03(\x0b\x32 .gradloom.v1.Setup.SettingsEntry\x12\'\n\x06source\x18\x06 \x01(\x0b\x32\x17.gradloom.v1.DataSource\x12\x10\n\x08n_shards\x18\x07 \x01(\r\x12-\n\x0bpreparation\x18\x08 \x01(\x0b\x32\x18.gradloom.v1.Preparation\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x0c\x41ssignShards\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12&\n\x06shards\x18\x02 \x03(\x0b\x32\x16.gradloom.v1.ShardPlan\"4\n\tTaskRange\x12\n\n\x02lo\x18\x01 \x01(\r\x12\n\n\x02hi\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"\x88\x02\n\x07\x43ompute\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12&\n\tbroadcast\x18\x03 \x01(\x0b\x32\x13.gradloom.v1.Bundle\x12%\n\x05tasks\x18\x04 \x03(\x0b\x32\x16.gradloom.v1.TaskRange\x12#\n\x06uplink\x18\x05 \x01(\x0b\x32\x13.gradloom.v1.Uplink\x12%\n\x07\x63ounted\x18\x06 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\x12\x1b\n\x13\x65\x61rlier_are_decided\x18\x07 \x01(\x08\x12\x12\n\nbase_round\x18\x08 \x01(\x04\x12\x12\n\nreplicated\x18\t \x03(\t\"a\n\x06Uplink\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x11\n\titeration\x18\x02 \x01(\x04\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x0f\n\x07lineage\x18\x04 \x01(\x04\x12\x16\n\x0esend_left_over\x18\x05 \x01(\x08\"\x19\n\x07Release\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x08TakeBack\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"-\n\x06\x43\x61ncel\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.gradloom.v1.TaskKey\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8e\x03\n\x12\x43oordinatorMessage\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.gradloom.v1.WelcomeH\x00\x12#\n\x05setup\x18\x02 \x01(\x0b\x32\x12.gradloom.v1.SetupH\x00\x12\x32\n\rassign_shards\x18\x03 \x01(\x0b\x32\x19.gradloom.v1.AssignShardsH\x00\x12\'\n\x07\x63ompute\x18\x04 \x01(\x0b\x32\x14.gradloom.v1.ComputeH\x00\x12\'\n\x07release\x18\x05 \x01(\x0b\x32\x14.gradloom.v1.ReleaseH\x00\x12*\n\ttake_back\x18\x06 \x01(\x0b\x32\x15.gradloom.v1.TakeBackH\x00\x12%\n\x06\x63\x61ncel\x18\x07 \x01(\x0b\x32\x13.gradloom.v1.CancelH\x00\x12#\n\x05\x64rain\x18\x08 \x01(\x0b\x32\x12.gradloom.v1.DrainH\x00\x12$\n\x06inject\x18\t \x01(\x0b\x32\x12.gradloom.v1.FaultH\x00\x42\x06\n\x04kind*\xe9\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x41ILURE_REASON_EXCEPTION\x10\x01\x12 \n\x1c\x46\x41ILURE_REASON_OUT_OF_MEMORY\x10\x02\x12\x1c\n\x18\x46\x41ILURE_REASON_NONFINITE\x10\x03\x12\x1b\n\x17\x46\x41ILURE_REASON_CHECKSUM\x10\x04\x12 \n\x1c\x46\x41ILURE_REASON_SHARD_CHANGED\x10\x05\x12\x1b\n\x17\x46\x41ILURE_REASON_BAD_DATA\x10\x06*_\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTEP_PROFILE\x10\x01\x12\x0e\n\nSTEP_TRAIN\x10\x02\x12\x0f\n\x0bSTEP_ASSESS\x10\x03\x12\x0e\n\nSTEP_QUERY\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,58 +42,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLO_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SETUP_SETTINGSENTRY']._loaded_options = None
   _globals['_SETUP_SETTINGSENTRY']._serialized_options = b'8\001'
-  _globals['_FAILUREREASON']._serialized_start=3048
-  _globals['_FAILUREREASON']._serialized_end=3281
-  _globals['_STEP']._serialized_start=3283
-  _globals['_STEP']._serialized_end=3378
-  _globals['_TASKKEY']._serialized_start=116
-  _globals['_TASKKEY']._serialized_end=197
-  _globals['_HELLO']._serialized_start=200
-  _globals['_HELLO']._serialized_end=658
-  _globals['_HELLO_ALGORITHMSENTRY']._serialized_start=548
-  _globals['_HELLO_ALGORITHMSENTRY']._serialized_end=597
-  _globals['_HELLO_LABELSENTRY']._serialized_start=599
-  _globals['_HELLO_LABELSENTRY']._serialized_end=644
-  _globals['_HEARTBEAT']._serialized_start=660
-  _globals['_HEARTBEAT']._serialized_end=689
-  _globals['_TASKTIMES']._serialized_start=691
-  _globals['_TASKTIMES']._serialized_end=796
-  _globals['_PARTIAL']._serialized_start=799
-  _globals['_PARTIAL']._serialized_end=982
-  _globals['_CODECREPORT']._serialized_start=984
-  _globals['_CODECREPORT']._serialized_end=1065
-  _globals['_TASKFAILED']._serialized_start=1067
-  _globals['_TASKFAILED']._serialized_end=1192
-  _globals['_GOODBYE']._serialized_start=1194
-  _globals['_GOODBYE']._serialized_end=1219
-  _globals['_GIVENUP']._serialized_start=1221
-  _globals['_GIVENUP']._serialized_end=1267
-  _globals['_DRAINING']._serialized_start=1269
-  _globals['_DRAINING']._serialized_end=1295
-  _globals['_WORKERMESSAGE']._serialized_start=1298
-  _globals['_WORKERMESSAGE']._serialized_end=1613
-  _globals['_WELCOME']._serialized_start=1615
-  _globals['_WELCOME']._serialized_end=1716
-  _globals['_SETUP']._serialized_start=1719
-  _globals['_SETUP']._serialized_end=2028
-  _globals['_SETUP_SETTINGSENTRY']._serialized_start=1981
-  _globals['_SETUP_SETTINGSENTRY']._serialized_end=2028
-  _globals['_ASSIGNSHARDS']._serialized_start=2030
-  _globals['_ASSIGNSHARDS']._serialized_end=2100
-  _globals['_TASKRANGE']._serialized_start=2102
-  _globals['_TASKRANGE']._serialized_end=2154
-  _globals['_COMPUTE']._serialized_start=2157
-  _globals['_COMPUTE']._serialized_end=2421
-  _globals['_UPLINK']._serialized_start=2423
-  _globals['_UPLINK']._serialized_end=2496
-  _globals['_RELEASE']._serialized_start=2498
-  _globals['_RELEASE']._serialized_end=2523
-  _globals['_TAKEBACK']._serialized_start=2525
-  _globals['_TAKEBACK']._serialized_end=2572
-  _globals['_CANCEL']._serialized_start=2574
-  _globals['_CANCEL']._serialized_end=2619
-  _globals['_DRAIN']._serialized_start=2621
-  _globals['_DRAIN']._serialized_end=2644
-  _globals['_COORDINATORMESSAGE']._serialized_start=2647
-  _globals['_COORDINATORMESSAGE']._serialized_end=3045
+  _globals['_FAILUREREASON']._serialized_start=3265
+  _globals['_FAILUREREASON']._serialized_end=3498
+  _globals['_STEP']._serialized_start=3500
+  _globals['_STEP']._serialized_end=3595
+  _globals['_TASKKEY']._serialized_start=176
+  _globals['_TASKKEY']._serialized_end=257
+  _globals['_HELLO']._serialized_start=260
+  _globals['_HELLO']._serialized_end=808
+  _globals['_HELLO_ALGORITHMSENTRY']._serialized_start=698
+  _globals['_HELLO_ALGORITHMSENTRY']._serialized_end=747
+  _globals['_HELLO_LABELSENTRY']._serialized_start=749
+  _globals['_HELLO_LABELSENTRY']._serialized_end=794
+  _globals['_HEARTBEAT']._serialized_start=810
+  _globals['_HEARTBEAT']._serialized_end=882
+  _globals['_TASKTIMES']._serialized_start=884
+  _globals['_TASKTIMES']._serialized_end=989
+  _globals['_PARTIAL']._serialized_start=992
+  _globals['_PARTIAL']._serialized_end=1175
+  _globals['_CODECREPORT']._serialized_start=1177
+  _globals['_CODECREPORT']._serialized_end=1258
+  _globals['_TASKFAILED']._serialized_start=1260
+  _globals['_TASKFAILED']._serialized_end=1385
+  _globals['_GOODBYE']._serialized_start=1387
+  _globals['_GOODBYE']._serialized_end=1412
+  _globals['_GIVENUP']._serialized_start=1414
+  _globals['_GIVENUP']._serialized_end=1460
+  _globals['_DRAINING']._serialized_start=1462
+  _globals['_DRAINING']._serialized_end=1488
+  _globals['_WORKERMESSAGE']._serialized_start=1491
+  _globals['_WORKERMESSAGE']._serialized_end=1806
+  _globals['_WELCOME']._serialized_start=1808
+  _globals['_WELCOME']._serialized_end=1909
+  _globals['_SETUP']._serialized_start=1912
+  _globals['_SETUP']._serialized_end=2221
+  _globals['_SETUP_SETTINGSENTRY']._serialized_start=2174
+  _globals['_SETUP_SETTINGSENTRY']._serialized_end=2221
+  _globals['_ASSIGNSHARDS']._serialized_start=2223
+  _globals['_ASSIGNSHARDS']._serialized_end=2293
+  _globals['_TASKRANGE']._serialized_start=2295
+  _globals['_TASKRANGE']._serialized_end=2347
+  _globals['_COMPUTE']._serialized_start=2350
+  _globals['_COMPUTE']._serialized_end=2614
+  _globals['_UPLINK']._serialized_start=2616
+  _globals['_UPLINK']._serialized_end=2713
+  _globals['_RELEASE']._serialized_start=2715
+  _globals['_RELEASE']._serialized_end=2740
+  _globals['_TAKEBACK']._serialized_start=2742
+  _globals['_TAKEBACK']._serialized_end=2789
+  _globals['_CANCEL']._serialized_start=2791
+  _globals['_CANCEL']._serialized_end=2836
+  _globals['_DRAIN']._serialized_start=2838
+  _globals['_DRAIN']._serialized_end=2861
+  _globals['_COORDINATORMESSAGE']._serialized_start=2864
+  _globals['_COORDINATORMESSAGE']._serialized_end=3262
 # @@protoc_insertion_point(module_scope)

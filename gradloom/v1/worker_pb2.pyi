@@ -6,8 +6,10 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from gradloom.v1 import cluster_pb2 as _cluster_pb2
 from gradloom.v1 import data_pb2 as _data_pb2
 from gradloom.v1 import fault_pb2 as _fault_pb2
 from gradloom.v1 import tensor_pb2 as _tensor_pb2
@@ -181,6 +183,8 @@ class Hello(_message.Message):
     COMPUTING_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     ALLOW_CHAOS_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    SENT_AT_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     name: _builtins.str
     """Wished name; made unique by the coordinator."""
@@ -206,6 +210,12 @@ class Hello(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What jobs may ask for, e.g. {"zone": "a"}."""
 
+    @_builtins.property
+    def runtime(self) -> _cluster_pb2.WorkerRuntime: ...
+    @_builtins.property
+    def sent_at(self) -> _timestamp_pb2.Timestamp:
+        """By the worker's clock."""
+
     def __init__(
         self,
         *,
@@ -222,10 +232,12 @@ class Hello(_message.Message):
         computing: Global___TaskKey | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         allow_chaos: _builtins.bool = ...,
+        runtime: _cluster_pb2.WorkerRuntime | None = ...,
+        sent_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_computing", b"_computing", "computing", b"computing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_computing", b"_computing", "computing", b"computing", "runtime", b"runtime", "sent_at", b"sent_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_computing", b"_computing", "algorithms", b"algorithms", "allow_chaos", b"allow_chaos", "computing", b"computing", "cores", b"cores", "host", b"host", "labels", b"labels", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "resume_token", b"resume_token", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_computing", b"_computing", "algorithms", b"algorithms", "allow_chaos", b"allow_chaos", "computing", b"computing", "cores", b"cores", "host", b"host", "labels", b"labels", "memory_bytes", b"memory_bytes", "metrics_address", b"metrics_address", "name", b"name", "pid", b"pid", "protocol_version", b"protocol_version", "resume_token", b"resume_token", "runtime", b"runtime", "sent_at", b"sent_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__computing: _TypeAlias = _typing.Literal["computing"]  # noqa: Y015
     _WhichOneofArgType__computing: _TypeAlias = _typing.Literal["_computing", b"_computing"]  # noqa: Y015
@@ -238,15 +250,21 @@ class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    PHASES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    @_builtins.property
+    def phases(self) -> _cluster_pb2.WorkerPhases:
+        """Where the time of its process went; absent from a worker that does not say."""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
+        phases: _cluster_pb2.WorkerPhases | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["phases", b"phases"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phases", b"phases", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -723,6 +741,7 @@ class Uplink(_message.Message):
     ITERATION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    SEND_LEFT_OVER_FIELD_NUMBER: _builtins.int
     codec: _builtins.str
     """As people write it, e.g. topk:0.01."""
     iteration: _builtins.int
@@ -730,6 +749,8 @@ class Uplink(_message.Message):
     seed: _builtins.int
     lineage: _builtins.int
     """Another one than before: the job was set back, and what was left out of rounds that are undone is to be forgotten."""
+    send_left_over: _builtins.bool
+    """Partials are to bring what their workers leave out from then on, in tensors of their own: a checkpoint is due."""
     def __init__(
         self,
         *,
@@ -737,10 +758,11 @@ class Uplink(_message.Message):
         iteration: _builtins.int = ...,
         seed: _builtins.int = ...,
         lineage: _builtins.int = ...,
+        send_left_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "iteration", b"iteration", "lineage", b"lineage", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "iteration", b"iteration", "lineage", b"lineage", "seed", b"seed", "send_left_over", b"send_left_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,10 +1,9 @@
-"""What people ask for and see of jobs and workers <-> protobuf. Nothing is checked or decided here."""
-
-from google.protobuf.timestamp_pb2 import Timestamp
+"""What people ask for and see of jobs <-> protobuf. Nothing is checked or decided here."""
 
 from gradloom.errors import WireError
 from gradloom.jobs import (
     AlgorithmDescription,
+    CheckpointInfo,
     Compression,
     JobEvent,
     JobState,
@@ -13,19 +12,17 @@ from gradloom.jobs import (
     RetryReason,
     RoundCompleted,
     StateChanged,
+    SteerableField,
     SteeringRecord,
     TaskRetried,
     WorkerShare,
-    WorkerState,
-    WorkerView,
 )
 from gradloom.specs import DataSpec, JobSpec, ScheduledChange
-from gradloom.v1 import cluster_pb2, data_pb2, job_pb2
+from gradloom.v1 import data_pb2, job_pb2
+from gradloom.wire.times import get_time, set_time
 
 _JOB_STATES = {state: job_pb2.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
-_WORKER_STATES = {state: cluster_pb2.WorkerState.Value(f"WORKER_STATE_{state.name}") for state in WorkerState}
 _JOB_STATES_BACK = {number: state for state, number in _JOB_STATES.items()}
-_WORKER_STATES_BACK = {number: state for state, number in _WORKER_STATES.items()}
 
 
 def data_spec_to_proto(spec: DataSpec) -> data_pb2.DataSpec:
@@ -114,8 +111,12 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
         etag=view.etag,
         submitted=None if view.submitted is None else job_spec_to_proto(view.submitted),
         steering=map(_steering_to_proto, view.steering),
+        last_worker=view.last_worker,
+        last_waited_seconds=view.last_waited_s,
+        checkpoints=map(_checkpoint_to_proto, view.checkpoints),
+        steerable=[job_pb2.SteerableField(field=one.field, value=one.value) for one in view.steerable],
     )
-    _set_time(message.created_at, view.created_at)
+    set_time(message.created_at, view.created_at)
     if view.compression is not None:
         message.compression.CopyFrom(compression_to_proto(view.compression))
     return message
@@ -128,7 +129,7 @@ def job_from_proto(message: job_pb2.Job) -> JobView:
         spec=job_spec_from_proto(message.spec),
         state=_job_state(message.state),
         reason=message.reason,
-        created_at=_get_time(message.created_at),
+        created_at=get_time(message.created_at),
         rounds=message.rounds,
         max_rounds=message.max_rounds,
         loss=message.loss if message.HasField("loss") else None,
@@ -144,20 +145,30 @@ def job_from_proto(message: job_pb2.Job) -> JobView:
         compression=compression_from_proto(message.compression) if message.HasField("compression") else None,
         submitted=job_spec_from_proto(message.submitted) if message.HasField("submitted") else None,
         steering=tuple(map(_steering_from_proto, message.steering)),
+        last_worker=message.last_worker,
+        last_waited_s=message.last_waited_seconds,
+        checkpoints=tuple(CheckpointInfo(c.round, get_time(c.taken_at)) for c in message.checkpoints),
+        steerable=tuple(SteerableField(one.field, one.value) for one in message.steerable),
     )
+
+
+def _checkpoint_to_proto(checkpoint: CheckpointInfo) -> job_pb2.CheckpointInfo:
+    message = job_pb2.CheckpointInfo(round=checkpoint.round)
+    set_time(message.taken_at, checkpoint.taken_at)
+    return message
 
 
 def _steering_to_proto(record: SteeringRecord) -> job_pb2.SteeringRecord:
     message = job_pb2.SteeringRecord(
         at_round=record.at_round, who=record.who, field=record.field, old=record.old, new=record.new
     )
-    _set_time(message.at, record.at)
+    set_time(message.at, record.at)
     return message
 
 
 def _steering_from_proto(message: job_pb2.SteeringRecord) -> SteeringRecord:
     return SteeringRecord(
-        message.at_round, message.who, _get_time(message.at), message.field, message.old, message.new
+        message.at_round, message.who, get_time(message.at), message.field, message.old, message.new
     )
 
 
@@ -206,6 +217,8 @@ def worker_share_to_proto(share: WorkerShare) -> job_pb2.WorkerShare:
         busy_fraction=share.busy_fraction,
         retries=share.retries,
         present=share.present,
+        rounds_last=share.rounds_last,
+        waited_for_seconds=share.waited_for_s,
     )
 
 
@@ -218,13 +231,15 @@ def worker_share_from_proto(message: job_pb2.WorkerShare) -> WorkerShare:
         busy_fraction=message.busy_fraction,
         retries=message.retries,
         present=message.present,
+        rounds_last=message.rounds_last,
+        waited_for_s=message.waited_for_seconds,
     )
 
 
 def event_to_proto(event: JobEvent) -> job_pb2.JobEvent:
     """One thing that happened to a job."""
     message = job_pb2.JobEvent(sequence=event.sequence)
-    _set_time(message.at, event.at)
+    set_time(message.at, event.at)
     match event.what:
         case StateChanged(state, reason):
             message.state_changed.state = _JOB_STATES[state]
@@ -258,58 +273,7 @@ def event_from_proto(message: job_pb2.JobEvent) -> JobEvent:
             what = Note(message.note.text)
         case _:
             what = Note("something happened that this version of gradloom has no words for")
-    return JobEvent(message.sequence, _get_time(message.at), what)
-
-
-def worker_to_proto(view: WorkerView) -> cluster_pb2.Worker:
-    """A connected worker as it stands."""
-    return cluster_pb2.Worker(
-        worker=view.worker,
-        state=_WORKER_STATES[view.state],
-        host=view.host,
-        pid=view.pid,
-        cores=view.cores,
-        memory_bytes=view.memory_bytes,
-        version=view.version,
-        heartbeat_age_seconds=view.heartbeat_age_s,
-        tasks_in_flight=view.tasks_in_flight,
-        shards=view.shards,
-        rows=view.rows,
-        rows_per_second=view.rows_per_second,
-        connected_seconds=view.connected_s,
-        metrics_address=view.metrics_address,
-        labels=view.labels,
-        slowdown_ratio=view.slowdown_ratio,
-        straggler=view.straggler,
-        reason=view.reason,
-    )
-
-
-def worker_from_proto(message: cluster_pb2.Worker) -> WorkerView:
-    """A connected worker as it stands. Raises WireError for a state that this version does not know."""
-    state = _WORKER_STATES_BACK.get(message.state)
-    if state is None:
-        raise WireError(f"worker state {message.state} is not known to this version of gradloom")
-    return WorkerView(
-        worker=message.worker,
-        state=state,
-        host=message.host,
-        pid=message.pid,
-        cores=message.cores,
-        memory_bytes=message.memory_bytes,
-        version=message.version,
-        heartbeat_age_s=message.heartbeat_age_seconds,
-        tasks_in_flight=message.tasks_in_flight,
-        shards=message.shards,
-        rows=message.rows,
-        rows_per_second=message.rows_per_second,
-        connected_s=message.connected_seconds,
-        metrics_address=message.metrics_address,
-        labels=dict(sorted(message.labels.items())),
-        slowdown_ratio=message.slowdown_ratio,
-        straggler=message.straggler,
-        reason=message.reason,
-    )
+    return JobEvent(message.sequence, get_time(message.at), what)
 
 
 def algorithm_to_proto(description: AlgorithmDescription) -> job_pb2.AlgorithmDescription:
@@ -370,14 +334,3 @@ def _job_state(number: "job_pb2.JobState.ValueType") -> JobState:
     if state is None:
         raise WireError(f"job state {number} is not known to this version of gradloom")
     return state
-
-
-def _set_time(stamp: Timestamp, at: float) -> None:
-    """Seconds and nanoseconds apart: a float of nanoseconds since the epoch would be 100 ns off."""
-    seconds, fraction = divmod(at, 1.0)
-    stamp.seconds = int(seconds)
-    stamp.nanos = min(round(fraction * 1e9), 999_999_999)
-
-
-def _get_time(stamp: Timestamp) -> float:
-    return float(stamp.seconds + stamp.nanos * 1e-9)

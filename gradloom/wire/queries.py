@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.errors import InvalidInput
+from gradloom.errors import InvalidInput, WireError
 from gradloom.nearest.answers import (
     Answer,
     Ask,
@@ -66,7 +66,10 @@ def matrix_from_proto(field: str, message: query_pb2.Matrix) -> Floats:
         raise InvalidInput(
             field, f"{len(numbers)} numbers are not {message.rows} rows of {message.columns} columns"
         )
-    return numbers.reshape(message.rows, message.columns)
+    try:
+        return numbers.reshape(message.rows, message.columns)
+    except ValueError as error:  # no numbers, and more of them in a row than an array can count
+        raise InvalidInput(field, f"{message.rows} rows of {message.columns} columns: {error}") from None
 
 
 def answer_to_proto(answer: Answer) -> job_service_pb2.QueryResponse:
@@ -85,13 +88,15 @@ def answer_to_proto(answer: Answer) -> job_service_pb2.QueryResponse:
 
 
 def answer_from_proto(response: job_service_pb2.QueryResponse) -> Answer:
-    """An answer."""
+    """An answer. Raises InvalidInput or WireError for one that can't be one."""
     match response.WhichOneof("answer"):
         case "probabilities":
             return Probabilities(matrix_from_proto("probabilities", response.probabilities))
         case "neighbors":
             distances = matrix_from_proto("distances", response.neighbors.distances)
             ids = np.asarray(response.neighbors.ids, dtype=np.int64)
+            if ids.size != distances.size:
+                raise WireError(f"{ids.size} ids are not those of {distances.size} distances")
             return Neighbours(distances, ids.reshape(distances.shape))
         case "within":
             found = response.within

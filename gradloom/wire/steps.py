@@ -1,5 +1,6 @@
 """Step, retry reason and task <-> protobuf: the small words of the worker's session."""
 
+from gradloom.errors import WireError
 from gradloom.jobs import RetryReason
 from gradloom.steps import Step
 from gradloom.v1 import worker_pb2
@@ -30,8 +31,11 @@ def step_to_proto(step: Step) -> worker_pb2.Step.ValueType:
 
 
 def step_from_proto(code: worker_pb2.Step.ValueType) -> Step:
-    """The step; KeyError for one that this version does not know."""
-    return _STEPS_BACK[code]
+    """The step. Raises WireError for one that this version does not know."""
+    step = _STEPS_BACK.get(code)
+    if step is None:
+        raise WireError(f"step {code} is not known to this version of gradloom")
+    return step
 
 
 def failure_to_proto(reason: RetryReason) -> worker_pb2.FailureReason.ValueType:

@@ -1,6 +1,5 @@
 """A real cluster, a real control room, and a real browser that must find nothing to complain of."""
 
-import queue
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from builders.browsing import LIMIT_MS, opened
 from gradloom import LocalCluster
-from gradloom.children import Child, stop
+from gradloom.children import stop
 
-LIMIT_MS = 40_000
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -45,16 +44,10 @@ def cluster() -> Iterator[LocalCluster]:
             yield running
 
 
-def opened(cluster: LocalCluster, folder: Path, *options: str) -> Child:
-    """The process of a control room that is starting."""
-    arguments = ["--cluster", cluster.address, "--port", "0", "--user", "ann@lab", *options]
-    return Child("dashboard", "gradloom_dashboard", arguments, folder / "log", queue.SimpleQueue())
-
-
 @pytest.fixture(scope="module")
 def room(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a control room's page."""
-    child = opened(cluster, tmp_path_factory.mktemp("room"))
+    child = opened(cluster.address, tmp_path_factory.mktemp("room"))
     try:
         yield child.announced(60)["url"]
     finally:
@@ -64,7 +57,7 @@ def room(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def viewers_room(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The same for people who may only look."""
-    child = opened(cluster, tmp_path_factory.mktemp("viewers-room"), "--viewer")
+    child = opened(cluster.address, tmp_path_factory.mktemp("viewers-room"), "--viewer")
     try:
         yield child.announced(60)["url"]
     finally:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +31,15 @@ class Shell:
 
     folder: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the commands are told beside it."""
 
     def start(self, *words: object) -> "subprocess.Popen[str]":
         kept = {k: v for k, v in os.environ.items() if not k.startswith("GRADLOOM_")}
         return subprocess.Popen(
             [GRADLOOM, *map(str, words)],
             cwd=self.folder,
-            env={**kept, "TMPDIR": str(self.folder), "GRADLOOM_TEST_MARK": self.mark},
+            env={**kept, **self.environment, "TMPDIR": str(self.folder), "GRADLOOM_TEST_MARK": self.mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

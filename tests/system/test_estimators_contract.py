@@ -70,7 +70,6 @@ EXPECTED: dict[str, str] = {
     "MiniBatchKMeans": STOCHASTIC,
     "SGDClassifier": STOCHASTIC,
     "SGDRegressor": STOCHASTIC,
-    "LogisticRegression": TOLERANT,
     "SVC": TOLERANT,
 }
 """Why fitting with weights is not quite fitting with repeated rows; scikit-learn marks the same estimators."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gradloom import LocalCluster
@@ -161,6 +162,26 @@ def test_a_worker_that_falls_silent_is_not_waited_for_and_changes_no_bit(
     assert view.parameters_sha256 == reference["descent"]
     # its tasks may have been copied before it was given up: then none is left to be tried again
     assert reasons <= {"heartbeat_timeout"}
+
+
+def test_big_partials_that_wait_for_room_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40,000 columns: partials of 320 kB that come in frames, here one after the other."""
+    path = tmp_path / "wide.npy"
+    X = np.random.default_rng(1).standard_normal((60, 40_000)).astype(np.float32)
+    np.save(path, np.column_stack([X, X[:, 0] > 0]))
+    settings = {"solver": "adam", "max_rounds": 12, "tolerance": 0.0}
+    hashes = set()
+    for limit_gib, n_workers in (("2", 1), ("0", 3)):
+        monkeypatch.setenv("GRADLOOM_PARTIALS_LIMIT", limit_gib)
+        with LocalCluster(workers=n_workers) as cluster, cluster.client() as client:
+            job = client.submit("logistic", data=str(path), target="40000", shards=9, settings=settings)
+            next(after_round(job, 3))
+            if n_workers > 1:
+                os.kill(cluster.workers[1].pid, signal.SIGKILL)
+            hashes.add(finished(job).parameters_sha256)
+    assert len(hashes) == 1
 
 
 def until_busy(client: Client, worker: str) -> None:

@@ -54,7 +54,7 @@ def test_the_wheel_holds_four_packages_and_what_type_checkers_need(wheel: Path) 
     assert len(stubs) > 10
     assert stubs <= set(names)
     assert f"{info}/licenses/LICENSE" in names
-    assert "gradloom_dashboard/style.css" in names
+    assert {f"gradloom_dashboard/{name}" for name in ("style.css", "rows.js", "curve.js")} <= set(names)
 
 
 PREDICT = """

@@ -26,6 +26,7 @@ from gradloom.jobs import (
 )
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.status import to_status
+from gradloom.traces import JobTrace
 from gradloom.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,
@@ -33,6 +34,8 @@ from gradloom.v1 import (
     job_service_pb2_grpc,
 )
 from gradloom.wire import jobs as wire
+from gradloom.wire.cluster import worker_to_proto
+from gradloom.wire.traces import head_to_proto, spans_to_proto
 
 SPEC = JobSpec("logistic", DataSpec(("/data/train.parquet",), target="late"))
 SHARES = (WorkerShare("worker-0", 8, 6000, 0.75, 0, True), WorkerShare("worker-1", 8, 4000, 0.5, 1, False))
@@ -56,6 +59,7 @@ class FakeCluster(job_service_pb2_grpc.JobServiceServicer, cluster_service_pb2_g
     workers: list[WorkerView] = field(default_factory=list)
     algorithms: list[AlgorithmDescription] = field(default_factory=list)
     model: bytes = b""
+    traces: dict[str, JobTrace] = field(default_factory=dict)
     outcome: JobView | None = None
     """How submitted jobs end; None = they never do."""
     refusals: list[GradloomError] = field(default_factory=list)
@@ -124,12 +128,23 @@ class FakeCluster(job_service_pb2_grpc.JobServiceServicer, cluster_service_pb2_g
             yield job_service_pb2.WatchJobResponse(event=wire.event_to_proto(event))
         if broken:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
+        if request.until_now:
+            return
         if not ended and not self.jobs[request.job_id].state.final:
             if self.cut_after_s:
                 self.stopping.wait(self.cut_after_s.pop(0))
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was idle")
             context.add_callback(self.stopping.set)  # a watch that is left, or at its deadline, ends
             self.stopping.wait(30)
+
+    def GetTrace(self, request, context):
+        self._found(request.job_id, context)
+        if request.job_id not in self.traces:
+            error = NotFound(f"there is no trace of job {request.job_id}")
+            context.abort_with_status(rpc_status.to_status(to_status(error)))
+        trace = self.traces[request.job_id]
+        yield job_service_pb2.GetTraceResponse(head=head_to_proto(trace.head))
+        yield spans_to_proto(trace.rounds, trace.tasks)
 
     def GetModel(self, request, context):
         self._found(request.job_id, context)
@@ -144,7 +159,7 @@ class FakeCluster(job_service_pb2_grpc.JobServiceServicer, cluster_service_pb2_g
         return job_service_pb2.ListAlgorithmsResponse(algorithms=algorithms)
 
     def ListWorkers(self, request, context):
-        workers = [wire.worker_to_proto(worker) for worker in self.workers]
+        workers = [worker_to_proto(worker) for worker in self.workers]
         return cluster_service_pb2.ListWorkersResponse(workers=workers)
 
     def _maybe_refuse(self, context):

@@ -175,6 +175,17 @@ def header_of(changes: dict[str, object]) -> bytes:
     return save(arrays, {"gradloom": json.dumps(kept)})
 
 
+def with_type(name: str) -> bytes:
+    """A model file with an array of a type that numpy has not."""
+    text = json.dumps(
+        {
+            "__metadata__": {"gradloom": json.dumps({"format_version": 1, "kind": "linear"})},
+            "x": {"dtype": name, "shape": [1], "data_offsets": [0, 1]},
+        }
+    ).encode()
+    return struct.pack("<Q", len(text)) + text + b"\0"
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -186,8 +197,15 @@ def header_of(changes: dict[str, object]) -> bytes:
         (header_of({"kind": "forest"}), "of kind 'forest'; this release reads: .*linear"),
         (header_of({"features": ...}), "header of the model file is not complete: KeyError"),
         (header_of({"features": ["age"]}), r"coefficients of shape \(3,\), not \(1,\)"),
+        (save({"w": np.zeros(3)}, {"gradloom": "[" * 100_000}), "not a gradloom model"),
+        (header_of({"version": float("inf")}), "header of the model file is not complete: OverflowError"),
+        (header_of({"settings": 5}), "header of the model file is not complete: TypeError"),
+        (with_type("F8_E4M3"), "cut short or damaged"),
     ],
-    ids=["zip", "no json", "foreign", "no object", "too new", "other kind", "incomplete", "wrong shape"],
+    ids=[
+        *("zip", "no json", "foreign", "no object", "too new", "other kind", "incomplete", "wrong shape"),
+        *("deep", "infinite version", "settings", "type"),
+    ],
 )
 def test_a_file_that_is_no_model_of_ours(data: bytes, sentence: str) -> None:
     with pytest.raises(ModelFileError, match=sentence):

@@ -28,6 +28,11 @@ class Tree:
     known: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Holder:
+    parts: tuple[float, ...]
+
+
 def round_trip(tree: Tree) -> Tree:
     return restore_value(Tree, through_a_file(save_value(tree, "known")), known=tree.known)
 
@@ -81,3 +86,14 @@ def test_more_than_ten_items_keep_their_order() -> None:
 def test_what_makes_no_such_value_is_refused(saved: Saved, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         restore_value(Leaf, saved)
+
+
+@pytest.mark.parametrize("n", [10**12, -1, "99999999999"])
+def test_a_tuple_that_claims_more_than_there_is_asks_for_no_memory(n: object) -> None:
+    with pytest.raises(ValueError, match=r"has -?\d+ items, and there are 0 parts"):
+        restore_value(Holder, Saved({}, {"parts": n}))  # type: ignore[dict-item]
+
+
+def test_a_number_that_no_float_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="which is no float64"):
+        restore_value(Holder, Saved({}, {"parts": 1, "parts.0": "0x1p99999"}))

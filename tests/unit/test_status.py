@@ -15,13 +15,20 @@ PLAIN = [
     errors.Conflict,
     errors.AlreadyExists,
     errors.Outdated,
+    errors.Unauthenticated,
+    errors.NotAllowed,
     errors.VersionMismatch,
     errors.Unavailable,
     errors.NotInTime,
+    errors.NotLeading,
+    errors.NotTrusted,
     errors.Overloaded,
+    errors.TooManyCalls,
     errors.JobFailed,
     errors.JobCancelled,
     errors.ModelFileError,
+    errors.WrongKey,
+    errors.SealBroken,
     errors.WireError,
     errors.ChecksumMismatch,
     errors.FrameRefused,
@@ -31,6 +38,7 @@ WITH_FIELD = [
     errors.InvalidParameter,
     errors.DataError,
     errors.DataUnreachable,
+    errors.DataNotAllowed,
     errors.ShardChanged,
 ]
 
@@ -82,6 +90,12 @@ def test_a_field_comes_back_with_its_problem(kind):
     assert str(back) == "test_fraction: 1.5 is not allowed"
 
 
+def test_too_many_calls_say_exactly_when_one_may_call_again():
+    back = over_the_wire(errors.TooManyCalls("slowly", retry_after_s=0.125))
+    assert isinstance(back, errors.TooManyCalls)
+    assert back.retry_after_s == 0.125
+
+
 def test_every_error_of_the_tree_is_tested_here():
     def tree(kind):
         return {kind}.union(*(tree(child) for child in kind.__subclasses__()))
@@ -98,6 +112,8 @@ def test_every_error_of_the_tree_is_tested_here():
         (errors.Conflict, grpc.StatusCode.FAILED_PRECONDITION),
         (errors.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
         (errors.Outdated, grpc.StatusCode.ABORTED),
+        (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+        (errors.NotAllowed, grpc.StatusCode.PERMISSION_DENIED),
         (errors.VersionMismatch, grpc.StatusCode.FAILED_PRECONDITION),
         (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
         (errors.NotInTime, grpc.StatusCode.DEADLINE_EXCEEDED),

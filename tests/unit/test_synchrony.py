@@ -40,6 +40,7 @@ def test_a_synchrony_is_read_and_written(text: str, meant: Synchrony) -> None:
         "bounded:9999999",
         "local:1.5",
         "local(staleness=2)",
+        "backup:" + "9" * 5000,  # more digits than Python reads
     ],
 )
 def test_anything_else_is_refused_by_name(text: str) -> None:

@@ -2,21 +2,26 @@
 
 import os
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 
 from gradloom import __version__
 from gradloom.algorithms import build, versions
 from gradloom.canonical import Range
 from gradloom.errors import VersionMismatch
+from gradloom.jobs import WorkerPhases
+from gradloom.machine import cpu_cores, memory_bytes, runtime
 from gradloom.settings import WorkerSettings
 from gradloom.v1 import tensor_pb2, worker_pb2
 from gradloom.wire import PROTOCOL_VERSION
+from gradloom.wire.cluster import phases_to_proto, runtime_to_proto
 from gradloom.wire.data import manifest_from_proto, preparation_from_proto, split_from_proto
 from gradloom.wire.steps import failure_to_proto, step_from_proto
+from gradloom.wire.times import set_time
 from gradloom_worker.commands import OpenSession
 from gradloom_worker.events import Task
 from gradloom_worker.executor import Failed
-from gradloom_worker.host import cpu_cores, memory_bytes
+from gradloom_worker.phases import Doing
 from gradloom_worker.uplinks import Order
 from gradloom_worker.work import Computed, JobWork
 
@@ -37,8 +42,26 @@ def hello_message(settings: WorkerSettings, metrics_address: str, session: OpenS
         computing=task_key(session.computing) if session.computing else None,
         labels=settings.labels,
         allow_chaos=settings.allow_chaos,
+        runtime=runtime_to_proto(runtime()),
     )
+    set_time(hello.sent_at, time.time())
     return worker_pb2.WorkerMessage(hello=hello).SerializeToString()
+
+
+def heartbeat_message(sequence: int, seconds: Mapping[Doing, float]) -> worker_pb2.WorkerMessage:
+    """A sign of life, with where the time went."""
+    phases = WorkerPhases(
+        queue=seconds[Doing.QUEUE],
+        load=seconds[Doing.LOAD],
+        decode=seconds[Doing.DECODE],
+        compute=seconds[Doing.COMPUTE],
+        encode=seconds[Doing.ENCODE],
+        send=seconds[Doing.SEND],
+        wait=seconds[Doing.BARRIER_WAIT],
+        idle=seconds[Doing.IDLE],
+    )
+    heartbeat = worker_pb2.Heartbeat(sequence=sequence, phases=phases_to_proto(phases))
+    return worker_pb2.WorkerMessage(heartbeat=heartbeat)
 
 
 def partial_message(
@@ -64,7 +87,9 @@ def order_of(compute: worker_pb2.Compute) -> Order | None:
     if not compute.HasField("broadcast"):
         return None
     uplink = compute.uplink
-    return Order(compute.round, uplink.codec, uplink.iteration, uplink.seed, uplink.lineage)
+    return Order(
+        compute.round, uplink.codec, uplink.iteration, uplink.seed, uplink.lineage, uplink.send_left_over
+    )
 
 
 def failed_message(task: Task, failed: Failed) -> worker_pb2.WorkerMessage:

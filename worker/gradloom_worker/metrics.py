@@ -18,8 +18,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from gradloom.machine import memory_bytes
 from gradloom_worker.answers import Answers
-from gradloom_worker.host import memory_bytes
 from gradloom_worker.phases import PhaseClock
 from gradloom_worker.shards import ShardStore
 from gradloom_worker.work import Computed

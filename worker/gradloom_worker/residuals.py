@@ -61,14 +61,14 @@ class JobResiduals:
     decided_below: int = 0
     """Every answer to a round below it is decided."""
 
-    def take_up(self, task: Task) -> tuple[Memories, ...]:
-        """What the encoding of a task is to add to its gradients."""
+    def take_up(self, task: Task, *, everything: bool = False) -> tuple[Memories, ...]:
+        """What the encoding of a task is to add to its gradients; ``everything``: whatever nobody else takes up."""
         key = (task.round, task.range)
         # no task comes for shards whose last answer is undecided: what was not said to be counted is not
         for other in [k for k in self.claims if k[0] < task.round and _overlap(k[1], task.range)]:
             self._not_counted(other)
         if (claim := self.claims.get(key)) is None:
-            wanted = [h for h in self.held if h.claim is None and self._is_for(h, task)]
+            wanted = [h for h in self.held if h.claim is None and (everything or self._is_for(h, task))]
             for held in wanted:
                 held.claim = key
             claim = self.claims[key] = Claim(wanted)

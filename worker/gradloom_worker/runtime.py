@@ -14,9 +14,8 @@ import grpc
 from gradloom.errors import GradloomError, Unavailable
 from gradloom.jobs import RetryReason
 from gradloom.settings import WorkerSettings
-from gradloom.streams import FrameOutbox, Heard, Outbox, Transfer, nobody
+from gradloom.streams import Transfer
 from gradloom.v1 import worker_pb2
-from gradloom.wire import MAX_MESSAGE_BYTES
 from gradloom.wire.bundles import bundle_of, encode
 from gradloom.wire.data import shard_from_proto
 from gradloom.wire.faults import fault_from_proto
@@ -25,11 +24,13 @@ from gradloom_worker import commands as c
 from gradloom_worker import events as e
 from gradloom_worker.answers import Answers, Kept
 from gradloom_worker.broadcasts import Broadcasts
+from gradloom_worker.calling import Line
 from gradloom_worker.chaos import Chaos, damaged
 from gradloom_worker.executor import Executor, Failed, Outcome, failure_of
 from gradloom_worker.messages import (
     failed_message,
     given_up_message,
+    heartbeat_message,
     hello_message,
     job_work,
     order_of,
@@ -39,8 +40,10 @@ from gradloom_worker.messages import (
 )
 from gradloom_worker.metrics import WorkerMetrics
 from gradloom_worker.phases import Doing, PhaseClock
+from gradloom_worker.readable import readable
 from gradloom_worker.session import Backoff, Phase, Session
 from gradloom_worker.shards import ShardStore
+from gradloom_worker.speech import Streams
 from gradloom_worker.uplinks import Uplinks
 from gradloom_worker.work import Computed, JobWork
 
@@ -49,36 +52,8 @@ log = logging.getLogger(__name__)
 Call = Any
 """grpc.aio.StreamStreamCall, which has no types."""
 CREDIT_BATCH = 4
-WELCOME_LIMIT_S = 5.0
 GOODBYE_LIMIT_S = 2.0
 """The coordinator ends the session when it has heard our Goodbye, and all answers before it."""
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.keepalive_time_ms", 2_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
-    ("grpc.http2.ping_timeout_ms", 3_000),
-)
-"""Every attempt to connect has a subchannel of its own: a shared one would remember gRPC's long backoff. A coordinator
-that has vanished without a word is noticed within 2 + 3 s."""
-
-
-class Streams:
-    """What is written to the coordinator during one session."""
-
-    def __init__(self, written: Heard = nobody) -> None:
-        self.session = Outbox(written)
-        self.bulk = FrameOutbox(written)
-
-    @property
-    def pending(self) -> bool:
-        """Whether something is still to be written."""
-        return self.session.pending or self.bulk.pending
-
-    def send(self, message: worker_pb2.WorkerMessage) -> None:
-        """Queue a message of the typed session."""
-        self.session.put(message.SerializeToString())
 
 
 class WorkerRuntime:
@@ -93,7 +68,8 @@ class WorkerRuntime:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
-        self.store = ShardStore(settings.cache_bytes)
+        self._line = Line(settings)
+        self.store = ShardStore(settings.cache_bytes, readable(settings))
         self._phases = PhaseClock(clock)
         self._answers = Answers()
         self.metrics = WorkerMetrics(settings.name, self.store, self._phases, self._answers)
@@ -129,6 +105,11 @@ class WorkerRuntime:
                 await asyncio.wait_for(self._conversation, GOODBYE_LIMIT_S)
         self._executor.close()
         return code
+
+    @property
+    def welcome(self) -> bool:
+        """Whether a coordinator has it now."""
+        return self._session.connected
 
     def leave(self, reason: str) -> None:
         """Finish or hand back what is in hand, tell the coordinator, and end; the second time end at once."""
@@ -193,7 +174,7 @@ class WorkerRuntime:
             self._phases.switch(self._doing())
 
     def _doing(self) -> Doing:
-        if self._session.phase not in (Phase.ACTIVE, Phase.DRAINING):
+        if not self._session.connected:
             return Doing.IDLE
         if self._session.waiting:  # and nothing is computed: its message is not here
             return Doing.DECODE
@@ -211,7 +192,8 @@ class WorkerRuntime:
             failed = Failed(RetryReason.EXCEPTION, why, "")
             asyncio.get_running_loop().call_soon(self._task_done, task, failed)
             return
-        self._executor.submit(task, work, message, self._task_done, self._uplinks.packing(task, work))
+        packing = self._uplinks.packing(task, work, message)
+        self._executor.submit(task, work, message, self._task_done, packing)
 
     def _task_done(self, task: e.Task, outcome: Outcome) -> None:
         if isinstance(outcome, Computed):
@@ -283,20 +265,19 @@ class WorkerRuntime:
         self._start_afresh()
         refused, code = False, "OK"
         try:
-            async with grpc.aio.insecure_channel(
-                self.settings.coordinator, options=CHANNEL_OPTIONS
-            ) as channel:
+            async with self._line.open() as channel:
                 detail = await self._speak(channel, session)
         except grpc.aio.AioRpcError as error:
             code = error.code().name
-            refused = error.code() is grpc.StatusCode.FAILED_PRECONDITION
-            detail = error.details() or str(error.code())
+            refused = self._line.is_final(error.code())
+            detail = await self._line.why(error)
         except (asyncio.InvalidStateError, GradloomError) as error:
             detail = str(error)
         except Exception as error:  # whatever it is: a worker that does not hear of its session's end is lost
             log.exception("the session breaks off")
             detail = f"{type(error).__name__}: {error}"
         self.metrics.session_over(code)
+        self._line.move_on()
         self._handle(e.SessionEnded(detail, refused))
 
     def _start_afresh(self) -> None:
@@ -311,13 +292,15 @@ class WorkerRuntime:
             "/gradloom.v1.WorkerService/Session",
             response_deserializer=worker_pb2.CoordinatorMessage.FromString,
         )
-        call = self._chaos.guard(open_session())
+        call = self._chaos.guard(open_session(metadata=self._line.metadata()))
         try:
-            async with asyncio.timeout(WELCOME_LIMIT_S):
+            async with asyncio.timeout(self._line.welcome_limit_s):
                 await call.write(hello_message(self.settings, self.metrics_address, session))
                 message = await call.read()
         except TimeoutError:
-            raise Unavailable(f"no Welcome within {WELCOME_LIMIT_S:g} s") from None
+            raise Unavailable(
+                f"no Welcome from {self._line.address} within {self._line.welcome_limit_s:.3g} s"
+            ) from None
         if message is grpc.aio.EOF or message.WhichOneof("kind") != "welcome":
             raise grpc.aio.AioRpcError(
                 await call.code(),
@@ -326,8 +309,9 @@ class WorkerRuntime:
                 await call.details(),
             )
         welcome = message.welcome
+        self._line.reached()
         how = "resumed the session with" if welcome.resumed else "joined"
-        log.info("%s %s as %s", how, self.settings.coordinator, welcome.worker)
+        log.info("%s %s as %s", how, self._line.address, welcome.worker)
         if not welcome.resumed:
             self._uplinks.clear()
         self._handle(e.Welcomed(welcome.session_token, welcome.resumed))
@@ -336,7 +320,8 @@ class WorkerRuntime:
         self.metrics.welcomed(welcome.worker)
         self._on_welcome(welcome.worker)
         open_bulk = channel.stream_stream("/gradloom.v1.WorkerService/Bulk")
-        bulk = self._chaos.guard(open_bulk(metadata=(("gradloom-session", welcome.session_token),)))
+        metadata = (*self._line.metadata(), ("gradloom-session", welcome.session_token))
+        bulk = self._chaos.guard(open_bulk(metadata=metadata))
         return await self._pump(call, bulk, welcome.heartbeat_interval_seconds)
 
     async def _pump(self, call: Call, bulk: Call, beat_s: float) -> str:
@@ -363,8 +348,7 @@ class WorkerRuntime:
     async def _beat(self, streams: Streams, interval_s: float) -> str:
         for sequence in count(1):
             await asyncio.sleep(interval_s)
-            heartbeat = worker_pb2.Heartbeat(sequence=sequence)
-            streams.send(worker_pb2.WorkerMessage(heartbeat=heartbeat))
+            streams.send(heartbeat_message(sequence, self._phases.seconds()))
         raise AssertionError("count never ends")
 
     async def _read_session(self, call: Call) -> str:

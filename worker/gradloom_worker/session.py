@@ -84,6 +84,11 @@ class Session:
     signalled: bool = False
     """Whether the next signal ends it at once."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether the coordinator has it now."""
+        return self.phase in (Phase.ACTIVE, Phase.DRAINING)
+
     def handle(self, event: Event, now: float, jitter: float = 1.0) -> list[Command]:
         """Take in one event at ``now`` (monotonic seconds); ``jitter`` in [0, 1] scales the next backoff."""
         if self.phase is Phase.GONE:

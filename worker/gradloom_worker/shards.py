@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Manifest, ShardPlan
 from gradloom.data.preparation import Preparation, prepare
 from gradloom.data.reading import read_rows
@@ -34,8 +35,9 @@ class ShardStore:
     What a search has made of the rows of a shard counts with it; it goes when the shard goes.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, may_read: DataAllowed = EVERYTHING) -> None:
         self._limit = limit_bytes
+        self._may_read = may_read
         self._entries: OrderedDict[CacheKey, _Entry[RawShard | Shard]] = OrderedDict()
         self.nbytes = 0
         self.hits = 0
@@ -74,7 +76,7 @@ class ShardStore:
 
     def _read(self, manifest: Manifest, plan: ShardPlan) -> RawShard:
         start = time.perf_counter()
-        raw = read_rows(manifest.files, manifest.columns, plan)
+        raw = read_rows(manifest.files, manifest.columns, plan, self._may_read)
         self.on_read(manifest.files[0].format, time.perf_counter() - start)
         return raw
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from gradloom.codecs import Codec, Context, Packed, pack, parse_codec
+from gradloom.codecs.left_over import part_of, tensors_of
 from gradloom.errors import InvalidInput
 from gradloom.steps import Step
+from gradloom.tensors import Tensors
 from gradloom_worker.events import JobId, Task
 from gradloom_worker.residuals import Key, Memories, Residuals, joined
 from gradloom_worker.work import Computed, JobWork
@@ -24,6 +26,8 @@ class Order:
     iteration: int = 0
     seed: int = 0
     lineage: int = 0
+    send_left_over: bool = False
+    """Whether partials are to bring what is left out of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +39,7 @@ class Packing:
     context: Context
     gradients: tuple[str, ...]
     taken_up: tuple[Memories, ...] = ()
+    send_left_over: bool = False
 
     def apply(self, computed: Computed, clock: Callable[[], float] = time.perf_counter) -> Computed:
         """The same with its partial encoded. Raises NotFinite, and InvalidInput for a codec that we don't know."""
@@ -45,7 +50,7 @@ class Packing:
         packed = pack(tensors, self.gradients, self.codec, joined(self.taken_up), self.context)
         return replace(
             computed,
-            partial=packed.parcel,
+            partial={**packed.parcel, **tensors_of(packed.memory)} if self.send_left_over else packed.parcel,
             left_over=packed.memory,
             account=packed.account,
             encode_s=clock() - start,
@@ -73,19 +78,23 @@ class Uplinks:
             self._orders[job] = order
         self.residuals.of(job).decide(counted, round_number if decided else 0)
 
-    def packing(self, task: Task, work: JobWork) -> Packing | None:
-        """How a task that starts now is to be packed; None where its partial is sent as it is."""
+    def packing(self, task: Task, work: JobWork, message: Tensors) -> Packing | None:
+        """How a task that starts now is to be packed; None where its partial is sent as it is.
+
+        What the round's message brings of gradients that were left out before a restart is taken up, too.
+        """
         order, residuals = self._orders.get(task.job), self.residuals.of(task.job)
         if work.step is not Step.TRAIN or order is None or order.round != task.round:
             return None
         codec, remembers = self._codecs[order.codec], bool(residuals.held or residuals.claims)
-        if codec is None and not remembers:
+        handed_out = part_of(message, task.range.size / work.n_shards)
+        if codec is None and not remembers and not handed_out:
             return None
         context = Context(order.seed, order.iteration, task.range.lo, task.range.hi)
-        packing = Packing(codec, context, work.algorithm.needs.gradients)
+        taken_up: tuple[Memories, ...] = (handed_out,) if handed_out else ()
         if remembers or (not isinstance(codec, InvalidInput | None) and codec.has_memory):
-            packing = replace(packing, taken_up=residuals.take_up(task))
-        return packing
+            taken_up += residuals.take_up(task, everything=order.send_left_over)
+        return Packing(codec, context, work.algorithm.needs.gradients, taken_up, order.send_left_over)
 
     def encoded(self, task: Task, computed: Computed) -> Computed:
         """A task is through; what it left out is ours from here on."""

@@ -13,9 +13,10 @@ from gradloom.errors import InvalidInput
 from gradloom_coordinator.laboratory import report
 from gradloom_coordinator.laboratory.cluster import Cluster, Setting
 from gradloom_coordinator.laboratory.contestants import CONTESTANTS, chosen
-from gradloom_coordinator.laboratory.recorded import read_trace
+from gradloom_coordinator.laboratory.recorded import read_trace, recorded_workers
 from gradloom_coordinator.laboratory.traces import TRACES, Trace, ideal_round, trace_named
 
+WORKERS = 16
 SHARDS_PER_WORKER = 16
 RECORDED = "recorded"
 
@@ -31,7 +32,9 @@ def gradloom() -> None:
     epilog="Policies: " + "; ".join(f"{name} = {one.what}" for name, one in CONTESTANTS.items()) + "."
 )
 def simulate(
-    workers: Annotated[int, typer.Option(help="Machines.")] = 16,
+    workers: Annotated[
+        int | None, typer.Option(help=f"Machines; as many as were {RECORDED}, else {WORKERS}.")
+    ] = None,
     shards: Annotated[int, typer.Option(help=f"Shards; 0 = {SHARDS_PER_WORKER} a worker.")] = 0,
     rounds: Annotated[int, typer.Option(help="Rounds that are measured.")] = 50,
     warmup: Annotated[int, typer.Option(help="Rounds before: speeds get known, shards get loaded.")] = 5,
@@ -40,7 +43,10 @@ def simulate(
     ] = "mixed",
     trace_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="For recorded: .csv or JSON lines; worker, at_s, seconds_per_row."),
+        typer.Option(
+            metavar="FILE",
+            help="For recorded: of gradloom trace, or .csv with worker, at_s, seconds_per_row.",
+        ),
     ] = None,
     slow: Annotated[float, typer.Option(help="For one-slow: so many times slower.")] = 5.0,
     policy: Annotated[
@@ -60,6 +66,8 @@ def simulate(
 ) -> None:
     """Compare scheduling policies: the real scheduler, virtual time, machines that follow a speed trace."""
     contestants = chosen([name.strip() for name in policy.split(",") if name.strip()])
+    if workers is None:
+        workers = recorded_workers(trace_file) if trace_file is not None else WORKERS
     n_shards = shards or SHARDS_PER_WORKER * workers
     setting = Setting(workers, n_shards, rounds, warmup, round_s, latency_ms, load_s_per_shard, partial_bytes)
     speeds = _speeds(trace, trace_file, slow, setting, seed)

@@ -4,21 +4,25 @@ import csv
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import TextIO
 
 from gradloom.errors import InvalidInput
 from gradloom_coordinator.laboratory.traces import Stretch, Trace
 
 COLUMNS = ("worker", "at_s", "seconds_per_row")
+SPEEDS = "speeds"
+"""Where such records lie in a file of ``gradloom trace``."""
 
 
 def read_trace(path: Path, round_s: float) -> Trace:
-    """A CSV file with the columns of COLUMNS, or JSON lines with such keys. Raises InvalidInput.
+    """What ``gradloom trace`` wrote (.json), a CSV file with the columns of COLUMNS, or JSON lines with such keys.
 
     The median of all speeds counts as the usual one. Machine i does as the i-th worker by name, over and over if
-    there are more machines or more time than were recorded.
+    there are more machines or more time than were recorded. Raises InvalidInput.
     """
     records: dict[str, list[tuple[float, float]]] = {}
     for number, (worker, at_s, seconds_per_row) in enumerate(_rows(path), 1):
@@ -56,15 +60,40 @@ class _Replay:
         return Stretch(self._slowness[max(0, i - 1)], times * self._length + max(until, at + 1e-9))
 
 
+def recorded_workers(path: Path) -> int:
+    """How many workers a file has records of. Raises InvalidInput."""
+    return len({worker for worker, _, _ in _rows(path)})
+
+
 def _rows(path: Path) -> Iterator[tuple[str, float, float]]:
+    try:
+        yield from _records(path)
+    except OSError as error:
+        raise InvalidInput("trace_file", f"{path} can't be read: {error.strerror or error}") from None
+
+
+def _records(path: Path) -> Iterator[tuple[str, float, float]]:
     with path.open(encoding="utf-8", newline="") as file:
-        lines: Iterable[Mapping[str, object]] = map(json.loads, filter(str.strip, file))
         try:
-            for record in csv.DictReader(file) if path.suffix == ".csv" else lines:
+            for record in _values(path, file):
                 worker, at_s, seconds_per_row = (str(record[name]) for name in COLUMNS)
                 yield worker, float(at_s), float(seconds_per_row)
         except (KeyError, TypeError, ValueError) as error:
             wanted = ", ".join(COLUMNS)
             raise InvalidInput(
-                "trace_file", f"{path}: {error}; it must be .csv or JSON lines with {wanted}"
+                "trace_file",
+                f"{path}: {error}; it must be .csv or JSON lines with {wanted}, or a file of gradloom trace",
             ) from None
+
+
+def _values(path: Path, file: TextIO) -> Iterable[Mapping[str, object]]:
+    if path.suffix == ".csv":
+        return csv.DictReader(file)
+    if path.suffix == ".json":
+        with suppress(json.JSONDecodeError):  # JSON lines, for all its name
+            whole = json.load(file)
+            if isinstance(whole, dict) and SPEEDS in whole:
+                speeds: list[Mapping[str, object]] = whole[SPEEDS]
+                return speeds
+        file.seek(0)
+    return map(json.loads, filter(str.strip, file))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.data.manifest import Piece
-from gradloom.data.sources.npy_array import StoredArray
+from gradloom.data.sources.npy_array import MAX_COLUMNS, StoredArray
 from gradloom.errors import DataError
 
 CSR_NAMES = ("data", "indices", "indptr", "shape", "format")
@@ -28,12 +28,18 @@ class CsrMatrix:
     def checked_shape(self) -> tuple[int, int, str]:
         """Rows, columns and type. Raises DataError for another sparse format, or members that do not fit."""
         kind, shape = self._all("format"), self._all("shape")
-        name = kind.item().decode() if kind.dtype.kind == "S" else str(kind.item())
+        if kind.size != 1 or shape.size != 2 or shape.dtype.kind not in "iu":
+            raise DataError(self.uri, "is no sparse matrix: its format or shape is none")
+        name = kind.item().decode("utf-8", "replace") if kind.dtype.kind == "S" else str(kind.item())
         if name != "csr":
             raise DataError(
                 self.uri, f"holds a sparse matrix of format {name!r}; needed is csr (matrix.tocsr())"
             )
-        rows, width = (int(n) for n in shape.reshape(-1)[:2])
+        rows, width = (int(n) for n in shape.reshape(-1))
+        if rows < 0 or not 0 <= width <= MAX_COLUMNS:
+            raise DataError(
+                self.uri, f"is a sparse matrix of shape {(rows, width)}; at most {MAX_COLUMNS} columns may be"
+            )
         with self.member("indptr") as starts:
             fits = starts.shape == (rows + 1,) and starts.dtype.kind in "iu"
         with self.member("data") as data:
@@ -49,12 +55,16 @@ class CsrMatrix:
         """The rows of a piece, of the columns at the wanted positions, dense; shape (rows, len(wanted))."""
         with self.member("indptr") as member:
             starts = member.elements(piece.row_start, piece.rows + 1).astype(np.int64)
+        if (np.diff(starts) < 0).any():
+            raise DataError(self.uri, "is no sparse matrix: its indptr does not rise")
         first, count = int(starts[0]), int(starts[-1] - starts[0])
         with self.member("indices") as member:
             columns = member.elements(first, count).astype(np.int64)
         with self.member("data") as member:
             values = member.elements(first, count).astype(np.float64)
-        return _dense(starts - first, columns, values, wanted, self.uri)
+        if count and not 0 <= columns.min() <= columns.max() < MAX_COLUMNS:
+            raise DataError(self.uri, "is no sparse matrix: its indices do not fit")
+        return _dense(starts - first, columns, values, wanted)
 
     def _all(self, name: str) -> NDArray[np.generic]:
         with self.member(name) as member:
@@ -66,12 +76,9 @@ def _dense(
     columns: NDArray[np.int64],
     values: NDArray[np.float64],
     wanted: NDArray[np.int64],
-    uri: str,
 ) -> NDArray[np.float64]:
     """Entries as rows of the wanted columns; entries of the same place add up."""
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    if len(columns) and (columns.min() < 0 or len(rows) != len(columns)):
-        raise DataError(uri, "is no sparse matrix: its indices do not fit")
     place = np.full(max(int(columns.max(initial=-1)), int(wanted.max(initial=-1))) + 1, -1, dtype=np.int64)
     place[wanted] = np.arange(len(wanted))
     at = place[columns]

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Piece
 from gradloom.data.sources.arrow_values import columns_read, is_number, kind_of, parse_labels, part_of
 from gradloom.data.sources.csv_rows import row_starts
@@ -32,9 +33,9 @@ class CsvSource:
 
     format: ClassVar[str] = "csv"
 
-    def scan(self, uri: str) -> FileScan:
+    def scan(self, uri: str, allowed: DataAllowed = EVERYTHING) -> FileScan:
         """Find every row, and what the columns hold in the first megabyte."""
-        with open_file(uri) as file:
+        with open_file(uri, allowed) as file:
             names, data_start = _header(file, uri)
             index = RowIndexBuilder()
             for starts in row_starts(blocks(file, data_start), data_start, uri):
@@ -49,9 +50,9 @@ class CsvSource:
                 row_index=row_index,
             )
 
-    def read(self, file: DataFile, piece: Piece, columns: Columns) -> Part:
+    def read(self, file: DataFile, piece: Piece, columns: Columns, allowed: DataAllowed = EVERYTHING) -> Part:
         """Parse the bytes of the piece and keep its rows."""
-        with open_file(file.uri) as opened:
+        with open_file(file.uri, allowed) as opened:
             names, _ = _header(opened, file.uri)
             opened.seek(piece.byte_start)
             data = read_exactly(opened, piece.byte_stop - piece.byte_start, file.uri)

@@ -8,7 +8,9 @@
     feature_names                   (d,) text; without it the columns are named "0", "1", ...
 """
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Piece
 from gradloom.data.sources.csr import CSR_NAMES, CsrMatrix
 from gradloom.data.sources.npy_array import (
@@ -35,6 +38,10 @@ MATRIX_NAMES = ("X", "x", "data", "features")
 TARGET_NAMES = ("y", "target", "labels")
 WEIGHT_NAMES = ("sample_weight", "weight")
 COLUMNS_NAME = "feature_names"
+MAX_RATIO = 1032
+"""Deflate can't shrink anything further: a member that says so is there to have memory asked for."""
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises for archives that are damaged, encrypted, or of a kind that it can't read."""
 
 
 class NpzSource:
@@ -42,9 +49,9 @@ class NpzSource:
 
     format: ClassVar[str] = "npz"
 
-    def scan(self, uri: str) -> FileScan:
+    def scan(self, uri: str, allowed: DataAllowed = EVERYTHING) -> FileScan:
         """Read the headers of the members, and the names of the columns."""
-        with open_file(uri) as file:
+        with open_file(uri, allowed) as file:
             with _archive(file, uri) as archive:
                 rows, width, type_name = archive.matrix_shape()
                 names = archive.column_names(width)
@@ -63,9 +70,9 @@ class NpzSource:
                 own_weight=weight,
             )
 
-    def read(self, file: DataFile, piece: Piece, columns: Columns) -> Part:
+    def read(self, file: DataFile, piece: Piece, columns: Columns, allowed: DataAllowed = EVERYTHING) -> Part:
         """Read the rows of the piece from the matrix, and target and weight from where they are."""
-        with open_file(file.uri) as opened, _archive(opened, file.uri) as archive:
+        with open_file(file.uri, allowed) as opened, _archive(opened, file.uri) as archive:
             own = {archive.find(TARGET_NAMES), archive.find(WEIGHT_NAMES)} - {None}
             others = [name for name in (columns.target, columns.weight) if name is not None]
             in_matrix = [name for name in others if name not in own]
@@ -115,7 +122,7 @@ class _Archive:
                     f"must be a 1-D array of {width} texts, one a column of the matrix; "
                     f"it is {stored.dtype} of shape {stored.shape}",
                 )
-            return [str(name) for name in numbers_or_texts(stored.all_elements())]
+            return [str(name) for name in numbers_or_texts(stored.all_elements(), stored.name)]
 
     def column(self, name: str | None, rows: int, kinds: str) -> Column | None:
         """A member as a column with one value a row. Raises DataError if it is of another shape or type."""
@@ -144,19 +151,26 @@ class _Archive:
     def slice(self, name: str, piece: Piece) -> NDArray[Any]:
         """One value for each row of the piece."""
         with self.member(name) as stored:
-            return numbers_or_texts(stored.elements(piece.row_start, piece.rows))
+            return numbers_or_texts(stored.elements(piece.row_start, piece.rows), stored.name)
 
     @contextmanager
     def member(self, name: str) -> Iterator[StoredArray]:
         """One array of the archive, ready to be read."""
         info = self.zip.getinfo(f"{name}.npy")
         title = f"{self.uri}[{name}]"
+        if info.header_offset < 0:
+            raise DataError(title, "begins before the archive")
         if info.compress_type == zipfile.ZIP_STORED:
-            self.file.seek(_stored_start(self.file, info))
-            yield stored_array(self.file, title)
-        else:
+            start, end = _stored_start(self.file, info), size_of(self.file)
+            self.file.seek(start)
+            yield stored_array(self.file, title, min(start + info.file_size, end))
+        elif info.compress_type == zipfile.ZIP_DEFLATED:
+            if info.file_size > MAX_RATIO * min(info.compress_size, size_of(self.file)):
+                raise DataError(title, f"can't be {info.file_size} bytes, deflated to {info.compress_size}")
             with self.zip.open(info) as stream:
-                yield stored_array(stream, title)
+                yield stored_array(stream, title, info.file_size)
+        else:
+            raise DataError(title, "is neither stored nor deflated; numpy.savez_compressed deflates")
 
     def _csr(self) -> CsrMatrix:
         return CsrMatrix(self.uri, self.member)
@@ -173,10 +187,10 @@ class _Archive:
 def _archive(file: BinaryIO, uri: str) -> Iterator[_Archive]:
     try:
         with zipfile.ZipFile(file) as archive:
-            members = frozenset(name.removesuffix(".npy") for name in archive.namelist())
-            yield _Archive(uri, file, archive, members)
-    except zipfile.BadZipFile as error:
-        raise DataError(uri, f"can't be read as NPZ: {error}") from error
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            yield _Archive(uri, file, archive, frozenset(name.removesuffix(".npy") for name in names))
+    except _ZIP_ERRORS as error:
+        raise DataError(uri, f"can't be read as NPZ: {error or type(error).__name__}") from error
 
 
 def _stored_start(file: BinaryIO, info: zipfile.ZipInfo) -> int:

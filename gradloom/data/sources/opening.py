@@ -1,25 +1,34 @@
 """Files at URIs, through fsspec: local paths, ``s3://``, ``gs://``, ``memory://`` and whatever else it knows.
 
 Bytes only; nothing here knows a format. A missing or forbidden file is DataUnreachable; a network that fails stays
-an OSError, for trying again may help.
+an OSError, for trying again may help. What a service may not read for others is refused before and after it is opened.
 """
 
+import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
 import xxhash
+from fsspec.implementations.local import LocalFileSystem
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.upload_names import is_upload
-from gradloom.errors import DataError, DataUnreachable
+from gradloom.errors import DataError, DataNotAllowed, DataUnreachable
 
 BLOCK_BYTES = 8 << 20
 FINGERPRINT_BYTES = 64 << 10
 
 
-def filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of ``uri`` and the path in it. Raises DataError for an unknown protocol."""
+def filesystem(uri: str, allowed: DataAllowed = EVERYTHING) -> tuple[Any, str]:
+    """The fsspec file system of ``uri`` and the path in it.
+
+    Raises DataNotAllowed before fsspec sees what may not be read, and DataError for an unknown protocol.
+    """
+    allowed.check(uri)
     try:
         fs, path = fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:
@@ -27,12 +36,21 @@ def filesystem(uri: str) -> tuple[Any, str]:
     return fs, str(path)
 
 
+def is_local(fs: object) -> bool:
+    """Whether a file system is this machine's own."""
+    return isinstance(fs, LocalFileSystem)
+
+
 @contextmanager
-def open_file(uri: str) -> Iterator[BinaryIO]:
-    """Open for reading bytes. Raises DataUnreachable if there is no such file, or it may not be read."""
-    fs, path = filesystem(uri)
+def open_file(uri: str, allowed: DataAllowed = EVERYTHING) -> Iterator[BinaryIO]:
+    """Open for reading bytes.
+
+    Raises DataUnreachable if there is no such file or it may not be read, DataNotAllowed if this service may not
+    read it for others, DataError for what is no file.
+    """
+    fs, path = filesystem(uri, allowed)
     try:
-        file = fs.open(path, "rb")
+        file = _open_local(uri, path, allowed) if is_local(fs) else fs.open(path, "rb")
     except FileNotFoundError as error:
         raise DataUnreachable(uri, f"no such file{_cure(uri)}") from error
     except IsADirectoryError as error:
@@ -41,6 +59,46 @@ def open_file(uri: str) -> Iterator[BinaryIO]:
         raise DataUnreachable(uri, f"may not be read: permission denied{_cure(uri)}") from error
     with file:
         yield cast("BinaryIO", file)
+
+
+def _open_local(uri: str, path: str, allowed: DataAllowed) -> BinaryIO:
+    """A file of this machine, looked at once it is open: whatever its name leads to by now no longer matters."""
+    check_path(uri, path, allowed)
+    # without O_NONBLOCK opening a pipe would wait for somebody who writes to it
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _check_kind(uri, os.fstat(handle).st_mode)
+        if not allowed.everything:
+            _check_opened(uri, path, handle, allowed)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _check_kind(uri: str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(uri)
+    if not stat.S_ISREG(mode):
+        raise DataError(uri, "is no regular file; a pipe or a device can't be read in parts")
+
+
+def check_path(uri: str, path: str, allowed: DataAllowed) -> None:
+    """Refuse a local file or folder by where its links lead now. Raises DataNotAllowed."""
+    if not allowed.everything:
+        allowed.check_real(uri, os.path.realpath(path), map(os.path.realpath, allowed.local_paths))
+
+
+def _check_opened(uri: str, path: str, handle: int, allowed: DataAllowed) -> None:
+    """Refuse what was opened by the kernel's own word of where it is; without that, by being the file of that name."""
+    real = ""
+    with suppress(OSError):
+        real = str(Path(f"/proc/self/fd/{handle}").readlink())
+    if not real:
+        real = os.path.realpath(path)
+        if not os.path.samestat(os.fstat(handle), Path(real).lstat()):
+            raise DataNotAllowed(uri, "was exchanged while it was opened")
+    allowed.check_real(uri, real, map(os.path.realpath, allowed.local_paths))
 
 
 def _cure(uri: str) -> str:
@@ -65,9 +123,9 @@ def read_exactly(file: BinaryIO, n_bytes: int, uri: str) -> bytes:
     return data
 
 
-def read_range(uri: str, start: int, stop: int) -> bytes:
+def read_range(uri: str, start: int, stop: int, allowed: DataAllowed = EVERYTHING) -> bytes:
     """The bytes ``[start, stop)``. Raises DataError where the file ends before them."""
-    with open_file(uri) as file:
+    with open_file(uri, allowed) as file:
         file.seek(start)
         return read_exactly(file, stop - start, uri)
 

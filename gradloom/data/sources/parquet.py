@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Piece
 from gradloom.data.sources.arrow_values import as_target, columns_read, kind_of, part_of
 from gradloom.data.sources.opening import fingerprint, open_file, size_of
@@ -22,9 +23,9 @@ class ParquetSource:
 
     format: ClassVar[str] = "parquet"
 
-    def scan(self, uri: str) -> FileScan:
+    def scan(self, uri: str, allowed: DataAllowed = EVERYTHING) -> FileScan:
         """Read the footer only."""
-        with open_file(uri) as file, _opened(file, uri) as parquet:
+        with open_file(uri, allowed) as file, _opened(file, uri) as parquet:
             schema = parquet.schema_arrow
             return FileScan(
                 rows=parquet.metadata.num_rows,
@@ -35,10 +36,10 @@ class ParquetSource:
                 size_bytes=size_of(file),
             )
 
-    def read(self, file: DataFile, piece: Piece, columns: Columns) -> Part:
+    def read(self, file: DataFile, piece: Piece, columns: Columns, allowed: DataAllowed = EVERYTHING) -> Part:
         """Decode the overlapping row groups in batches and keep the rows of the piece."""
         names = columns_read(columns)
-        with open_file(file.uri) as opened, _opened(opened, file.uri) as parquet:
+        with open_file(file.uri, allowed) as opened, _opened(opened, file.uri) as parquet:
             _require(parquet.schema_arrow, names, file.uri)
             batches = list(_batches(parquet, piece, names))
         table = pa.Table.from_batches(batches, schema=batches[0].schema if batches else pa.schema([]))
@@ -55,7 +56,13 @@ def _opened(file: BinaryIO, uri: str) -> Iterator[Any]:
     try:
         with pq.ParquetFile(file, pre_buffer=True) as parquet:
             yield parquet
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except OSError as error:
+        if error.errno is not None:  # the storage's; Arrow's own words for a damaged file have no number
+            raise
+        raise DataError(uri, f"can't be read as Parquet: {error}") from error
+    except MemoryError:
+        raise
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # ValueError: names that are no UTF-8
         raise DataError(uri, f"can't be read as Parquet: {error}") from error
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Piece
 from gradloom.data.sources.row_index import RowIndex
 from gradloom.errors import DataError
@@ -85,14 +86,14 @@ class Source(Protocol):
     format: ClassVar[str]
     """Its name in a manifest."""
 
-    def scan(self, uri: str) -> FileScan:
+    def scan(self, uri: str, allowed: DataAllowed = EVERYTHING) -> FileScan:
         """Look at a whole file once, in bounded memory.
 
         Raises DataError if it is missing, empty of meaning, cut short or of another format.
         """
         ...
 
-    def read(self, file: DataFile, piece: Piece, columns: Columns) -> Part:
+    def read(self, file: DataFile, piece: Piece, columns: Columns, allowed: DataAllowed = EVERYTHING) -> Part:
         """Read the rows of ``piece``: features in the order of ``columns``, target and weight where named.
 
         Raises DataError naming the column, row and value of a cell that can't be understood.

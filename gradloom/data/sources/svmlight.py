@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Piece
 from gradloom.data.sources.opening import blocks, fingerprint, open_file, read_range, size_of
 from gradloom.data.sources.row_index import RowIndexBuilder
@@ -28,11 +29,11 @@ class SvmlightSource:
 
     format: ClassVar[str] = "svmlight"
 
-    def scan(self, uri: str) -> FileScan:
+    def scan(self, uri: str, allowed: DataAllowed = EVERYTHING) -> FileScan:
         """Parse every line once: where rows begin, and which indices occur."""
         index = RowIndexBuilder()
         ends: list[int] = []
-        with open_file(uri) as file:
+        with open_file(uri, allowed) as file:
             for lines, offset in _whole_lines(blocks(file, 0)):
                 starts = _row_starts(lines)
                 parsed, _ = _parse(lines, uri)
@@ -53,9 +54,9 @@ class SvmlightSource:
                 indices=range(min(ends), max(ends) + 1) if ends else range(0),
             )
 
-    def read(self, file: DataFile, piece: Piece, columns: Columns) -> Part:
+    def read(self, file: DataFile, piece: Piece, columns: Columns, allowed: DataAllowed = EVERYTHING) -> Part:
         """Parse the bytes of the piece and spread its rows over the named features."""
-        parsed, labels = _parse(read_range(file.uri, piece.byte_start, piece.byte_stop), file.uri)
+        parsed, labels = _parse(read_range(file.uri, piece.byte_start, piece.byte_stop, allowed), file.uri)
         rows = slice(piece.skip_rows, piece.skip_rows + piece.rows)
         if parsed.shape[0] < rows.stop:
             raise DataError(file.uri, f"holds too few rows from row {piece.row_start} on")

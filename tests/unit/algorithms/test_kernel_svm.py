@@ -78,6 +78,19 @@ def test_every_kernel_ends_at_the_optimum_of_libsvm(name: str, given: Mapping[st
     assert abs(len(model.support_vectors) - len(twin.support_)) <= 0.01 * len(twin.support_) + 1
 
 
+@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("given", KERNELS, ids=lambda given: "-".join(map(str, given.values())))
+def test_at_the_default_tolerance_every_kernel_is_within_twice_of_it(
+    name: str, given: Mapping[str, Any]
+) -> None:
+    # of the optimum: libsvm itself stops up to 4.4 tolerances away from it
+    data = data_set(name, rows=300)
+    found = svm(data, **given).pair_decisions(data.X)
+    loose, exact = (decisions_of(SVC(**given, tol=tol).fit(data.X, data.y), data.X) for tol in (1e-3, 1e-8))
+    np.testing.assert_allclose(found, exact, atol=2e-3, rtol=0)
+    np.testing.assert_allclose(found, loose, atol=1.5e-3 + np.abs(loose - exact).max(), rtol=0)
+
+
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("name", ["breast_cancer", "iris"])
 def test_balanced_class_weights_are_those_of_scikit_learn(name: str, weighted: bool) -> None:

@@ -52,6 +52,7 @@ def test_each_codec_has_one_text(text: str, canonical: str) -> None:
         ("int8:4", "int8 takes no number"),
         ("none:", "none takes no number"),
         ("auto:1", "must be none"),
+        ("powersgd:" + "9" * 5000, "RANK must be a whole number"),  # more digits than Python reads
     ],
 )
 def test_other_texts_are_refused_with_what_is_allowed(text: str, words: str) -> None:

@@ -10,9 +10,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from gradloom.data.preparation import Preparation, Split
-from gradloom.errors import InvalidInput, Unavailable
+from gradloom.errors import InvalidInput, Unavailable, WrongKey
+from gradloom.keys import NO_KEYS, Key, Keyring
 from gradloom.saved import Saved
 from gradloom.schema import Schema
+from gradloom.sealing import is_sealed
 from gradloom_coordinator.checkpoints import (
     Checkpoint,
     Checkpoints,
@@ -152,3 +154,48 @@ def test_the_name_of_a_file_is_flushed_as_its_bytes_are(
 def test_a_uri_that_means_nothing_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"checkpoint_uri: 'nowhere://x' can't be used"):
         Checkpoints("nowhere://x")
+
+
+# ---- encrypted ones
+
+KEY, OTHER = Key(bytes(range(32))), Key(bytes(32))
+
+
+def test_an_encrypted_checkpoint_comes_back_to_the_bit_and_shows_nothing(place: str) -> None:
+    checkpoints, given = Checkpoints(place, Keyring((KEY,))), checkpoint()
+    written = checkpoints.write("job", given)
+    data = bytes_of(written)
+    assert is_sealed(data)
+    assert b"optimizer.point" not in data
+    assert to_bytes(checkpoints.read(written.uri, written.sha256)) == to_bytes(given)
+
+
+def test_plain_and_encrypted_ones_lie_side_by_side(place: str) -> None:
+    plain = Checkpoints(place).write("job", checkpoint(1))
+    keyed = Checkpoints(place, Keyring((OTHER, KEY)))
+    hidden = Checkpoints(place, Keyring((KEY,))).write("job", checkpoint(2))
+    for written, round_ in ((plain, 1), (hidden, 2)):
+        assert keyed.read(written.uri, written.sha256).round == round_
+        keyed.check_key(written.uri)
+
+
+def test_a_wrong_key_is_no_damage(place: str) -> None:
+    """Damage has an older checkpoint stand in; a wrong key would lose them all that way."""
+    written = Checkpoints(place, Keyring((KEY,))).write("job", checkpoint())
+    for keys in (NO_KEYS, Keyring((OTHER,))):
+        checkpoints = Checkpoints(place, keys)
+        with pytest.raises(WrongKey, match=KEY.id):
+            checkpoints.check_key(written.uri)
+        with pytest.raises(WrongKey, match=KEY.id):
+            checkpoints.read(written.uri, written.sha256)
+    right = Checkpoints(place, Keyring((KEY,)))
+    for damaged in (
+        bytes_of(written)[:-1],
+        bytes_of(written)[:30],
+        b"GLSEAL",
+        bytes_of(written).replace(b"\x01", b"\x03"),
+    ):
+        overwrite(written, damaged)
+        right.check_key("memory://not/there")
+        with pytest.raises(CheckpointUnusable):
+            right.read(written.uri, written.sha256)

@@ -186,6 +186,20 @@ def test_an_announcement_that_can_not_be_true_is_refused(told: int, described: i
         )
 
 
+def test_what_the_sums_hold_is_known() -> None:
+    collector = Collector(4, sum_tensors)
+    assert collector.held_bytes == 0
+    collector.add(Range(0, 1), leaf(0))
+    collector.add(Range(2, 3), leaf(2))
+    assert collector.held_bytes == 2 * 14 * 8
+    collector.add(Range(1, 2), leaf(1))
+    assert collector.held_bytes == 2 * 14 * 8
+    framewise = Collector(4, sum_tensors)
+    for shard in (0, 2):
+        Sender(framewise, Range(shard, shard + 1)).send()
+    assert framewise.held_bytes == 14 * 8 + 2 * N_FRAMES * FRAME_BYTES
+
+
 def test_an_incomplete_total_is_our_own_bug() -> None:
     collector = Collector(2, sum_tensors)
     Sender(collector, Range(0, 1)).send()

@@ -41,6 +41,14 @@ async def test_what_has_happened_is_told_at_once_and_what_happens_as_it_does() -
         assert [number for number, _ in await waiting] == [3, 4]
 
 
+async def test_what_there_is_by_now_is_told_without_waiting() -> None:
+    journal = journal_of(3)
+    async with asyncio.timeout(10):
+        assert [event.sequence async for event in journal.follow(1, until_now=True)] == [2, 3]
+        assert [event.sequence async for event in journal.follow(3, until_now=True)] == []
+        assert [event.sequence async for event in journal_of(0).follow(0, until_now=True)] == []
+
+
 async def test_a_watch_ends_with_the_final_state() -> None:
     journal = journal_of(1)
     journal.add(1.0, DONE)

@@ -14,7 +14,7 @@ from gradloom_coordinator.laboratory.__main__ import main
 from gradloom_coordinator.laboratory.cluster import BOUNDS, Cluster, Setting
 from gradloom_coordinator.laboratory.contestants import CONTESTANTS, chosen
 from gradloom_coordinator.laboratory.outcomes import Outcome
-from gradloom_coordinator.laboratory.recorded import read_trace
+from gradloom_coordinator.laboratory.recorded import read_trace, recorded_workers
 from gradloom_coordinator.laboratory.traces import TRACES, Trace, ideal_round, trace_named
 from gradloom_coordinator.scheduler import Scheduler
 
@@ -181,6 +181,45 @@ def test_a_recorded_trace_is_played_again_and_again(tmp_path) -> None:
         assert trace.end(0, 0.0, 11.0) == pytest.approx(13.0)
         outcome = Cluster(replace(FOUR, rounds=3), trace, CONTESTANTS["default"]).run()
         assert outcome.round_s >= 1.0
+
+
+def test_a_file_of_gradloom_trace_is_played_with_as_many_machines_as_it_has_workers(tmp_path, capsys) -> None:
+    speeds = [
+        {"worker": worker, "at_s": at_s, "seconds_per_row": pace}
+        for worker, pace in (("a", 1e-6), ("b", 1e-6), ("c", 4e-6))
+        for at_s in (0.0, 1.0)
+    ]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": [{"ph": "M"}], "speeds": speeds}))
+    assert [read_trace(path, 1.0).pace(machine, 0.0).slowness for machine in range(3)] == [1.0, 1.0, 4.0]
+    words = [
+        "--trace",
+        "recorded",
+        "--trace-file",
+        str(path),
+        "--rounds",
+        "5",
+        "--policy",
+        "synchronous",
+        "--json",
+    ]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["policies"]["synchronous"]["round_s"] == pytest.approx(4.0, rel=0.01)
+    assert said["ideal_round_s"] == pytest.approx(3 / (1 + 1 + 1 / 4), rel=0.01)
+
+
+def test_json_lines_may_be_called_json(tmp_path) -> None:
+    path = tmp_path / "lines.json"
+    path.write_text(
+        '{"worker": "a", "at_s": 0, "seconds_per_row": 1}\n{"worker": "b", "at_s": 0, "seconds_per_row": 2}\n'
+    )
+    assert recorded_workers(path) == 2
+
+
+def test_a_trace_that_is_not_there_is_refused(tmp_path) -> None:
+    with pytest.raises(InvalidInput, match="can't be read"):
+        read_trace(tmp_path / "none.csv", 1.0)
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,8 @@ def test_every_refusal_has_a_series() -> None:
 
 def test_only_calls_that_change_something_are_counted() -> None:
     metrics = CoordinatorMetrics()
-    metrics.commanded("UpdateJob", "InvalidInput", 0.1)
-    metrics.commanded("GetJob", "ok", 0.1)
+    metrics.commanded("UpdateJob", "InvalidInput", 0.1, "operator")
+    metrics.commanded("GetJob", "ok", 0.1, "operator")
     found = samples(metrics)
     assert found["gradloom_control_commands_total", ("UpdateJob", "InvalidInput", "operator")] == 1
     assert not [labels for _, labels in found if "GetJob" in labels]

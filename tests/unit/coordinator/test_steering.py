@@ -18,7 +18,7 @@ from gradloom_coordinator.changes import Change, Steered, StoredJob
 from gradloom_coordinator.restoring import restored_run
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.runtime import Coordinator
-from gradloom_coordinator.steering import Alteration, alterations, altered, changed, etag_of
+from gradloom_coordinator.steering import Alteration, alterations, altered, changed, etag_of, steerable_fields
 
 ADAM = JobSpec("logistic", DataSpec(("/rows.npy",), target="1"), {"solver": "adam"})
 LBFGS = replace(ADAM, settings={})
@@ -38,6 +38,29 @@ def test_changes_are_told_in_words_with_defaults_written_out() -> None:
         "synchrony: synchronous -> bounded:3, from the next round on",
         "speculation: on -> off, from now on",
     ]
+
+
+def test_what_can_be_steered_is_told_with_what_is_in_force() -> None:
+    found = {one.field: one.value for one in steerable_fields(replace(ADAM, share_weight=2.5))}
+    assert found["placement"] == "balanced"
+    assert found["share_weight"] == "2.5"
+    assert "settings.learning_rate" in found
+    assert "settings.solver" not in found
+    for field in found:  # one that is told is never refused as such: at most its value is
+        settings = {field.removeprefix("settings."): "x"} if field.startswith("settings.") else {}
+        assert refused_field(replace(ADAM, settings={**ADAM.settings, **settings}), field) != "update_mask"
+
+
+def refused_field(wanted: JobSpec, field: str) -> str:
+    try:
+        alterations(ADAM, wanted, (field,))
+    except InvalidInput as refusal:
+        return refusal.field
+    return ""
+
+
+def test_nothing_is_told_of_an_algorithm_that_is_not_installed() -> None:
+    assert steerable_fields(replace(ADAM, algorithm="of_a_package_that_is_gone")) == ()
 
 
 def test_what_is_so_already_is_no_change() -> None:

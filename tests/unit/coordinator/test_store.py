@@ -16,8 +16,7 @@ from gradloom.errors import Conflict, InvalidInput, Unavailable, VersionMismatch
 from gradloom.jobs import JobEvent, JobState, JobView, Note, RoundCompleted, StateChanged
 from gradloom.specs import DataSpec, JobSpec
 from gradloom_coordinator import changes as c
-from gradloom_coordinator import store as store_module
-from gradloom_coordinator import store_changes, store_jobs
+from gradloom_coordinator import databases, store_changes, store_jobs
 from gradloom_coordinator import tables as t
 from gradloom_coordinator.changes import StoredJob
 from gradloom_coordinator.store import Store, store_url
@@ -191,7 +190,7 @@ def test_the_leap_of_the_numbers_at_a_restart_costs_no_event(
 def test_a_second_coordinator_is_refused_until_the_first_has_gone(
     store: Store, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LOCK_PATIENCE_S", 0.3)
+    monkeypatch.setattr(databases, "LOCK_PATIENCE_S", 0.3)
     with closing(Store(database)) as second:
         with pytest.raises(Conflict, match=r"another coordinator works on .*; stop it first"):
             second.open()
@@ -265,7 +264,7 @@ def test_a_job_that_can_t_be_read_is_named(store: Store, database: URL) -> None:
 def test_a_locked_file_is_said_to_be_and_works_again_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ANSWER_LIMIT_S", 0.1)
+    monkeypatch.setattr(databases, "ANSWER_LIMIT_S", 0.1)
     url = store_url("", tmp_path)
     with closing(Store(url)) as store:
         store.open()
@@ -334,3 +333,22 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         pytest.raises(Unavailable, match=r"nowhere.* can't be made"),
     ):
         store.open()
+
+
+@pytest.mark.parametrize(
+    "hostile", ["'; DROP TABLE jobs; --", '"', "%", "_", "\\", "w%27 OR 1=1", "ü\U0001f600", "a\tb\nc"]
+)
+def test_whatever_people_type_is_a_value_and_never_a_statement(store: Store, hostile: str) -> None:
+    """Names are compared as a whole: no wildcard, no quote and no statement in one touches another job or worker."""
+    other = added("job")
+    mine = c.JobAdded("mine", replace(SPEC, data=DataSpec((hostile,), hostile)), hostile, 1.7e9)
+    excluded = c.Steered("", 0, hostile, 1.7e9, f"excluded:{hostile}", "", hostile)
+    store.apply([other, mine, note("job", 1), note("mine", 1, hostile), excluded])
+    store.apply([c.JobStepped("mine", JobState.RUNNING, hostile)])
+    found = job_in(store, "mine")
+    assert (found.spec.data.uris, found.client_token, found.reason) == ((hostile,), hostile, hostile)
+    assert [event.what for event in found.events] == [Note(hostile)]
+    assert job_in(store, "job").spec == SPEC
+    assert store.load_excluded() == {hostile: hostile}
+    store.apply([c.JobsForgotten((hostile,))])
+    assert len(store.load()) == 2

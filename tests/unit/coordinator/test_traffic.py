@@ -11,6 +11,7 @@ from builders.averaging import Averaging, manifest_of, write_rows
 from gradloom.algorithms.algorithm import Needs
 from gradloom.canonical import Range
 from gradloom.codecs import Account, Context, pack, parse_codec
+from gradloom.codecs.left_over import RESIDUAL
 from gradloom.data.preparation import Split
 from gradloom.data.profile import profile_shard
 from gradloom.data.reading import read_shard
@@ -18,9 +19,11 @@ from gradloom.errors import InvalidInput
 from gradloom.jobs import Compression
 from gradloom.saved import Saved
 from gradloom.specs import DataSpec, JobSpec, check_spec
+from gradloom.tensors import Tensors
 from gradloom.v1 import worker_pb2
 from gradloom_coordinator.checkpoints import Checkpoint, from_bytes, to_bytes
 from gradloom_coordinator.events import TaskRef
+from gradloom_coordinator.gathering import Gathering
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.ledger import Ledger, restored_ledger
 from gradloom_coordinator.pick import AGAIN_AFTER, ROUNDS, Picker, pick
@@ -64,7 +67,7 @@ def test_nothing_is_tracked_while_nobody_leaves_anything_out() -> None:
 
 def test_a_worker_that_is_gone_takes_something_along_only_once() -> None:
     traffic = Traffic(verdicts=Verdicts(tracks=True), _remembers=True)
-    traffic.counted("w", ref(1), Account())
+    traffic.counted("w", ref(1), Account(), {})
     assert traffic.worker_gone("w")
     assert not traffic.worker_gone("w")
     assert not traffic.worker_gone("stranger")
@@ -232,7 +235,7 @@ def run_on(folder: Path, **codecs: str) -> JobRun:
     return run
 
 
-def do_round(run: JobRun, transfer_id: int) -> worker_pb2.Compute:
+def do_round(run: JobRun, transfer_id: int, left_over: Tensors | None = None) -> worker_pb2.Compute:
     """A round of training; what the workers are told."""
     run.prepare_round(transfer_id, now=20.0)
     assert run.broadcast is not None
@@ -240,7 +243,7 @@ def do_round(run: JobRun, transfer_id: int) -> worker_pb2.Compute:
     rng = np.random.default_rng(transfer_id)
     sums = {"error": rng.normal(size=WIDTH), "loss": np.array(41.0), "rows": np.array(3.0)}
     run.collector.add(Range(0, 1), sums)
-    run.traffic.counted("w", ref(run.round), Account(square_residual=4.0))
+    run.traffic.counted("w", ref(run.round), Account(square_residual=4.0), left_over or {})
     compute = worker_pb2.CoordinatorMessage.FromString(run.broadcast.compute).compute
     assert run.close_round(now=20.5, workers=1) is not None
     run.end_of_traffic(0.5)
@@ -302,6 +305,53 @@ def test_a_checkpoint_goes_on_to_the_same_messages(tmp_path: Path) -> None:
     assert found.uplink.lineage != expected.uplink.lineage
 
 
+def test_what_workers_have_left_out_is_in_a_checkpoint_that_has_waited_for_it(tmp_path: Path) -> None:
+    run = run_on(tmp_path, codec="topk:0.01")
+    first = do_round(run, 2)
+    assert run.traffic.lacks_left_over(run.iterations)
+    assert run.traffic.waits_for_left_over(run.iterations)
+    rest = {RESIDUAL + "error": np.arange(WIDTH, dtype=np.float32)}
+    second = do_round(run, 3, rest)
+    assert (first.uplink.send_left_over, second.uplink.send_left_over) == (False, True)
+    assert not run.traffic.waits_for_left_over(run.iterations)
+    kept = run.checkpoint()
+    assert kept is not None
+    after = run_on(tmp_path)
+    after.go_on_from(from_bytes(*to_bytes(kept)))
+    assert after.traffic.ledger.resets == 0
+    np.testing.assert_array_equal(again_kept(after)["left_over." + RESIDUAL + "error"], np.arange(WIDTH))
+    third = do_round(after, 4)
+    assert RESIDUAL + "error" in [spec.name for spec in third.broadcast.tensors]
+    assert third.uplink.codec == "none"  # said, because the answers are not what the shards alone give
+    assert not again_kept(after)
+    fourth = do_round(after, 5)
+    assert RESIDUAL + "error" not in [spec.name for spec in fourth.broadcast.tensors]
+
+
+def again_kept(run: JobRun) -> Tensors:
+    kept = run.checkpoint()
+    assert kept is not None
+    return kept.traffic.arrays
+
+
+def test_what_the_answers_of_a_round_leave_out_is_added_up() -> None:
+    gathering = Gathering()
+    gathering.counted("a", {"x": np.ones(2)})  # nobody asked
+    gathering.want()
+    for _ in range(2):  # prepared anew
+        gathering.open_round(frozenset({"a", "b", "c"}))
+    gathering.counted("a", {"x": np.ones(2)})
+    gathering.counted("b", {"x": np.ones(2), "y": np.ones(1)})
+    gathering.counted("a", {})
+    gathering.end_round(7)
+    assert gathering.tensors.keys() == {"x", "y"}
+    np.testing.assert_array_equal(gathering.tensors["x"], [2.0, 2.0])
+    assert (gathering.iteration, gathering.missing, gathering.asked) == (7, 1, False)
+    gathering.open_round(frozenset({"a"}))
+    gathering.end_round(8)
+    assert gathering == Gathering(_holders=frozenset({"a"}))
+
+
 def test_a_job_that_is_set_back_has_its_workers_forget(tmp_path: Path) -> None:
     run = run_on(tmp_path, codec="topk:0.01")
     do_round(run, 2)
@@ -337,7 +387,7 @@ def test_a_job_that_has_ended_keeps_its_ledger_and_nothing_else(tmp_path: Path, 
 
 def test_an_answer_that_proves_nothing_says_nothing_about_what_was_heard() -> None:
     traffic = Traffic(verdicts=Verdicts(tracks=True))
-    traffic.counted("w", ref(1), Account())
+    traffic.counted("w", ref(1), Account(), {})
     assert traffic.verdicts.tell("w", 2) == [ref(1)]
     traffic.arrived("w", ref(2), 1, 1, 0.0, 0.0, heard=False)
     assert traffic.verdicts.tell("w", 2) == [ref(1)]
@@ -364,7 +414,7 @@ def test_metrics_are_read_off_the_ledgers(tmp_path: Path) -> None:
     run.traffic.arrived("w", ref(run.round), 40_000, 5_100, 0.002, 0.0001)
     run.traffic.sent(40_000, 40_000)
     packed = pack({"g": np.ones(WIDTH)}, ("g",), parse_codec("int8"), {}, Context())
-    run.traffic.counted("w", ref(run.round), packed.account)
+    run.traffic.counted("w", ref(run.round), packed.account, {})
     run.end_of_traffic(0.5)
     registry = CollectorRegistry()
     registry.register(TrafficMetrics({"job": run, "fresh": JobRun("fresh", run.spec, Journal(), 0.0)}))

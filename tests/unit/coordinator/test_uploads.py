@@ -1,12 +1,14 @@
 """Uploads: kept while they are needed, removed when they are not, and never larger than allowed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from gradloom.errors import InvalidInput, Overloaded, Unavailable
+from gradloom.errors import InvalidInput, NotInTime, Overloaded, Unavailable
 from gradloom.settings import CoordinatorSettings
+from gradloom_coordinator import uploads as uploads_module
 from gradloom_coordinator.uploads import Uploads
 
 
@@ -40,6 +42,20 @@ async def test_the_file_holds_the_chunks_in_their_order(tmp_path: Path) -> None:
     kept = await uploads_in(tmp_path, Clock()).take(chunks(b"ab", b"", b"cd"))
     assert content(kept.uri) == b"abcd"
     assert files(tmp_path) == [kept.upload_id]
+
+
+async def test_a_client_that_falls_silent_in_the_middle_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads_module, "SILENCE_LIMIT_S", 0.01)
+
+    async def silent() -> AsyncIterator[bytes]:
+        yield b"ab"
+        await asyncio.Event().wait()
+
+    with pytest.raises(NotInTime, match="the upload stopped in the middle"):
+        await uploads_in(tmp_path, Clock()).take(silent())
+    assert files(tmp_path) == []
 
 
 async def test_an_upload_goes_at_once_when_it_is_not_needed_any_more(tmp_path: Path) -> None:

@@ -1,17 +1,28 @@
 """What the pages of the control room show, as values: lanes, shares, curves, fields, changes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from builders.rooms import a_job, a_round, a_share, a_worker
 from gradloom.algorithms import describe, names
+from gradloom.cli.phases import activity_text
 from gradloom.errors import InvalidInput
-from gradloom.jobs import AlgorithmDescription, Compression, JobState, SteeringRecord, WorkerState
+from gradloom.jobs import (
+    AlgorithmDescription,
+    Compression,
+    JobState,
+    SteeringRecord,
+    WorkerActivity,
+    WorkerPhases,
+    WorkerState,
+)
 from gradloom_dashboard import charts, lanes
 from gradloom_dashboard.changes import told, update_of
 from gradloom_dashboard.fields import SCHEDULING, in_force, live_settings_of, settings_of
 from gradloom_dashboard.moment import Moment
+from gradloom_dashboard.patches import patch_of
 from gradloom_dashboard.series import Series
 
 
@@ -19,16 +30,51 @@ def moment(*workers: object, **more: object) -> Moment:
     return Moment(1, 1010.0, workers=workers, **more)
 
 
+DOING = WorkerActivity("logistic-1", "train", 12, 3, 5, 1, 0.2, False)
+
+
 def test_a_lane_says_what_its_worker_does_for_whom() -> None:
-    job = a_job(workers=(a_share("worker-0", busy=0.8),))
-    (lane,) = lanes.worker_rows(moment(a_worker("worker-0", tasks_in_flight=2), jobs=(job,)), may_steer=True)
-    assert (lane["does"], lane["busy"], lane["rate"]) == (
-        "computes 2 tasks of logistic-1",
-        80,
+    spent = WorkerPhases(compute=6.2, load=0.001, encode=0.8, wait=3.0)
+    worker = a_worker("worker-0", tasks_in_flight=2, activity=DOING)
+    now = moment(worker, jobs=(a_job(workers=(a_share("worker-0"),)),), trails={"worker-0": (spent,)})
+    (lane,) = lanes.worker_rows(now, may_steer=True)
+    assert (lane["does"], lane["rate"]) == (
+        "computes logistic-1 round 12, shards 3-4, then 1 more",
         "1.5 M rows/s",
     )
-    assert (lane["tone"], lane["drain"], lane["exclude"], lane["readmit"]) == ("good", True, True, False)
-    assert lanes.worker_rows(moment(a_worker("w")), may_steer=False)[0]["drain"] is False
+    assert lane["phases"] == [["compute", 62], ["encode", 8], ["wait", 30]]
+    assert lane["phases_short"] == "compute 62 % · wait 30 % · encode 8 %"
+    assert lane["phases_words"] == "computes 62 %, encodes 8 %, waits for others 30 %"
+    assert (lane["tone"], lane["deeds"], lane["heartbeat"]) == ("good", ["drain", "exclude"], "now")
+    assert lanes.worker_rows(moment(a_worker("w")), may_steer=False)[0]["deeds"] == []
+
+
+@pytest.mark.parametrize(
+    ("doing", "words"),
+    [
+        (replace(DOING, lo=4), "logistic-1 round 12, shard 4"),
+        (replace(DOING, attempt=2), "logistic-1 round 12, shards 3-4 (try 2)"),
+        (replace(DOING, speculative=True, attempt=2), "logistic-1 round 12, shards 3-4 (a copy)"),
+        (replace(DOING, step="profile", round=0), "logistic-1 profile, shards 3-4"),
+        (None, ""),
+    ],
+)
+def test_what_a_worker_computes_is_named(doing: WorkerActivity | None, words: str) -> None:
+    assert activity_text(doing) == words
+
+
+def test_a_worker_without_a_task_waits_for_one() -> None:
+    job = a_job(workers=(a_share("worker-0"), a_share("gone", present=False)))
+    lane, other = lanes.worker_rows(
+        moment(a_worker("worker-0"), a_worker("gone"), jobs=(job,)), may_steer=True
+    )
+    assert (lane["does"], other["does"]) == ("waits for work of logistic-1", "waits for a job")
+    assert (lane["phases"], lane["phases_short"]) == ([], "time")
+    assert heartbeats(0.3, 1.9, 2.2, 61.0) == ["now", "now", "2 s ago", "61 s ago"]
+
+
+def heartbeats(*ages: float) -> list[str]:
+    return [lanes.heartbeat_text(age) for age in ages]
 
 
 def test_workers_that_need_a_look_come_first_and_the_others_keep_their_places() -> None:
@@ -45,14 +91,23 @@ def test_workers_that_need_a_look_come_first_and_the_others_keep_their_places() 
     )
     assert [lane["id"] for lane in found] == ["e", "f", "c", "d", "a", "b"]
     excluded, gone, straggler, slow, *_ = found
-    assert (excluded["readmit"], excluded["exclude"], excluded["remarks"]) == (
-        True,
-        False,
-        ["its fan is loud"],
-    )
+    assert (excluded["deeds"], excluded["remarks"]) == (["drain", "readmit"], ["its fan is loud"])
     assert (gone["state"], gone["does"]) == ("left", "not connected; last seen 10 s ago")
     assert straggler["remarks"] == ["slow in computing"]
-    assert slow["slow"] == "3.0 times the median time"
+    assert slow["remarks"] == ["3.0 times the median time"]
+
+
+def test_only_what_is_new_of_rows_is_told() -> None:
+    before = [{"id": "a", "x": 1, "y": 2}, {"id": "b", "x": 1, "y": 2}]
+    assert patch_of(before, before) == ([], None)
+    assert patch_of(before, [{"id": "a", "x": 1, "y": 2}, {"id": "b", "x": 3, "y": 2}]) == (
+        [{"id": "b", "x": 3}],
+        None,
+    )
+    assert patch_of(before, before[::-1]) == ([], ["b", "a"])
+    new = {"id": "c", "x": 0, "y": 0}
+    assert patch_of(before, [*before[1:], new]) == ([new], ["b", "c"])
+    assert patch_of([], before) == (before, ["a", "b"])
 
 
 def test_every_state_has_a_colour_and_rows_are_json() -> None:
@@ -68,6 +123,9 @@ def test_shares_compare_what_workers_have_computed() -> None:
     gone, first, second = lanes.share_rows(job, [a_worker("worker-0"), a_worker("worker-1")])
     assert (first["part"], first["bar"], second["part"], second["bar"]) == ("75 %", 100, "25 %", 33)
     assert (second["retries"], gone["state"], gone["tone"]) == (2, "left", "bad")
+    assert first["last"] == "no round"
+    late = replace(a_share("worker-0"), rounds_last=34, waited_for_s=2.1)
+    assert lanes.last_text(late) == "34 rounds, 2.1 s"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +186,10 @@ def test_what_can_not_be_drawn_is_left_out() -> None:
         lines = charts.loss_chart(series.points, (), logarithmic=logarithmic)["series"]
         assert [line["name"] for line in lines] == ["loss", "validation loss"]
         assert [[x for x, _ in line["data"]] for line in lines] == [drawn, drawn]
-    json.dumps(charts.time_chart(series.points), allow_nan=False)
+    assert charts.small_chart(series.points, "time")["series"][0]["data"][0] == [1, 10.0]
+    assert charts.small_chart(series.points, "rate")["series"][0]["data"] == []
+    for curve in charts.CURVES:
+        json.dumps(charts.small_chart(series.points, curve), allow_nan=False)
     json.dumps(charts.loss_chart((), (), logarithmic=False))
 
 

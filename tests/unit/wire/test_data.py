@@ -1,10 +1,12 @@
 """Manifest, split and preparation cross the wire without losing a bit."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gradloom.data.manifest import Columns, DataFile, Manifest, Piece, ShardPlan
 from gradloom.data.preparation import Preparation, Split
+from gradloom.errors import WireError
 from gradloom.jobs import RetryReason
 from gradloom.steps import Step
 from gradloom.v1 import data_pb2, worker_pb2
@@ -84,6 +86,11 @@ def test_every_step_and_every_reason_of_a_worker_comes_back() -> None:
     assert [step_from_proto(step_to_proto(step)) for step in Step] == list(Step)
     codes = set(worker_pb2.FailureReason.values()) - {0}
     assert {failure_to_proto(failure_from_proto(code)) for code in codes} == codes
+
+
+def test_a_step_of_a_newer_coordinator_is_refused_by_its_number() -> None:
+    with pytest.raises(WireError, match="step 99 is not known"):
+        step_from_proto(99)  # type: ignore[arg-type]
 
 
 def test_a_reason_of_a_newer_worker_counts_as_an_exception() -> None:

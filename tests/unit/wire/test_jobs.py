@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gradloom.errors import WireError
 from gradloom.jobs import (
     AlgorithmDescription,
+    CheckpointInfo,
     Compression,
     JobEvent,
     JobState,
@@ -15,13 +16,12 @@ from gradloom.jobs import (
     RetryReason,
     RoundCompleted,
     StateChanged,
+    SteerableField,
     TaskRetried,
     WorkerShare,
-    WorkerState,
-    WorkerView,
 )
 from gradloom.specs import DataSpec, JobSpec
-from gradloom.v1 import cluster_pb2, job_pb2
+from gradloom.v1 import job_pb2
 from gradloom.wire import jobs as wire
 
 texts = st.text(max_size=20)
@@ -90,6 +90,8 @@ job_views = st.builds(
     workers=st.lists(shares, max_size=3).map(tuple),
     etag=texts,
     compression=st.none() | compressions,
+    checkpoints=st.lists(st.builds(CheckpointInfo, round=u64, taken_at=moments), max_size=3).map(tuple),
+    steerable=st.lists(st.builds(SteerableField, field=texts, value=texts), max_size=3).map(tuple),
 )
 happenings = st.one_of(
     st.builds(StateChanged, state=st.sampled_from(JobState), reason=texts),
@@ -117,23 +119,6 @@ happenings = st.one_of(
     st.builds(Note, text=texts),
 )
 events = st.builds(JobEvent, sequence=u64, at=moments, what=happenings)
-worker_views = st.builds(
-    WorkerView,
-    worker=texts,
-    state=st.sampled_from(WorkerState),
-    host=texts,
-    pid=u32,
-    cores=reals,
-    memory_bytes=u64,
-    version=texts,
-    heartbeat_age_s=reals,
-    tasks_in_flight=u32,
-    shards=u32,
-    rows=u64,
-    rows_per_second=reals,
-    connected_s=reals,
-    metrics_address=texts,
-)
 
 
 def through_bytes(message):
@@ -165,11 +150,6 @@ def test_an_event_arrives_as_it_happened(event):
     assert wire.event_from_proto(through_bytes(wire.event_to_proto(event))) == event
 
 
-@given(worker_views)
-def test_a_worker_arrives_as_it_stands(view):
-    assert wire.worker_from_proto(through_bytes(wire.worker_to_proto(view))) == view
-
-
 @given(st.builds(AlgorithmDescription, name=texts, version=u32, summary=texts, settings_schema=texts))
 def test_a_description_arrives_as_it_was_written(description):
     assert wire.algorithm_from_proto(through_bytes(wire.algorithm_to_proto(description))) == description
@@ -186,15 +166,11 @@ def test_a_number_that_is_absent_stays_absent_and_zero_stays_zero():
 def test_every_number_of_the_protocol_has_a_state():
     for number in job_pb2.JobState.values()[1:]:
         assert wire.job_from_proto(job_pb2.Job(state=number)).state in JobState
-    for number in cluster_pb2.WorkerState.values()[1:]:
-        assert wire.worker_from_proto(cluster_pb2.Worker(state=number)).state in WorkerState
 
 
 def test_states_and_reasons_that_nobody_knows_are_refused():
     with pytest.raises(WireError, match="job state 0 is not known"):
         wire.job_from_proto(job_pb2.Job())
-    with pytest.raises(WireError, match="worker state 99 is not known"):
-        wire.worker_from_proto(cluster_pb2.Worker(state=99))
     retried = job_pb2.JobEvent(task_retried=job_pb2.TaskRetried(reason="bad luck"))
     with pytest.raises(WireError, match="retry reason 'bad luck' is not known"):
         wire.event_from_proto(retried)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradloom.errors import InvalidInput
+from gradloom.errors import InvalidInput, WireError
 from gradloom.nearest.answers import (
     Answer,
     Ask,
@@ -14,7 +14,13 @@ from gradloom.nearest.answers import (
     Question,
 )
 from gradloom.v1 import job_service_pb2, query_pb2, tensor_pb2
-from gradloom.wire.queries import answer_from_proto, answer_to_proto, question_from_proto, question_to_proto
+from gradloom.wire.queries import (
+    answer_from_proto,
+    answer_to_proto,
+    matrix_from_proto,
+    question_from_proto,
+    question_to_proto,
+)
 
 X = np.array([[1.5, -2.0, 0.1], [4.0, 5.0, 1e300]])
 ANSWERS: list[Answer] = [
@@ -84,3 +90,18 @@ def test_what_is_no_table_or_no_question_is_refused(words: str, request_: dict[s
 def test_bytes_without_a_type_are_float64() -> None:
     rows = query_pb2.Matrix(rows=1, columns=3, dtype=tensor_pb2.DTYPE_UNSPECIFIED, values=X[0].tobytes())
     np.testing.assert_array_equal(question_from_proto(job_service_pb2.QueryRequest(rows=rows))[1], X[:1])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 2**63 - 1), (2**63 - 1, 0), (3, 1)])
+def test_a_table_of_impossible_size_is_refused(rows: int, columns: int) -> None:
+    with pytest.raises(InvalidInput, match=f"{rows} rows of {columns} columns"):
+        matrix_from_proto("rows", query_pb2.Matrix(rows=rows, columns=columns))
+
+
+def test_neighbours_without_as_many_distances_are_refused() -> None:
+    response = job_service_pb2.QueryResponse()
+    response.neighbors.ids.extend([1, 2, 3])
+    response.neighbors.distances.rows, response.neighbors.distances.columns = 1, 2
+    response.neighbors.distances.numbers.extend([0.5, 1.0])
+    with pytest.raises(WireError, match="3 ids are not those of 2 distances"):
+        answer_from_proto(response)

@@ -1,6 +1,8 @@
 """The worker's page: every series under the name that the coordinator gave it."""
 
 import numpy as np
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from gradloom_worker.answers import Answers
 from gradloom_worker.metrics import WorkerMetrics
@@ -81,3 +83,15 @@ def test_only_sessions_after_the_first_are_reconnects() -> None:
 def test_memory_is_less_than_its_limit() -> None:
     found = Page().samples()
     assert found["worker_memory_bytes", ("wished", "limit")] > found["worker_memory_bytes", ("wished", "rss")]
+
+
+def test_a_name_can_not_add_lines_or_labels_to_the_page() -> None:
+    hostile = 'w",evil="1"} 9\nfaked_total 7\n# HELP x \\'
+    text = generate_latest(Page(hostile).metrics.registry).decode()
+    assert "\nfaked_total" not in text
+    samples = [
+        s for family in text_string_to_metric_families(text) for s in family.samples if "worker" in s.labels
+    ]
+    assert samples
+    assert {sample.labels["worker"] for sample in samples} == {hostile}
+    assert not any("evil" in sample.labels for sample in samples)

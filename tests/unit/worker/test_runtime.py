@@ -303,7 +303,7 @@ async def test_a_setup_that_is_not_understood_fails_its_job_and_not_the_session(
     async with worker_of(coordinator):
         talk = await coordinator.session()
         await give_job(talk, tmp_path, step=99, tasks=1)
-        assert (await talk.hear("failed")).message == "the job's setup fails: KeyError: 99"
+        assert (await talk.hear("failed")).message == "step 99 is not known to this version of gradloom"
         await give_job(talk, tmp_path, tasks=1)
         assert (await talk.hear("partial")).task.job_id == JOB
 
@@ -473,7 +473,7 @@ async def test_tasks_that_wait_are_given_up_when_they_are_asked_for(
 async def test_a_coordinator_that_never_welcomes_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "WELCOME_LIMIT_S", 0.05)
+    monkeypatch.setattr("gradloom_worker.calling.WELCOME_LIMIT_S", 0.05)
     connections: asyncio.Queue[None] = asyncio.Queue()
 
     def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -486,7 +486,7 @@ async def test_a_coordinator_that_never_welcomes_is_not_waited_for(
     async with worker_of(FakeCoordinator(f"{host}:{port}")), asyncio.timeout(LIMIT_S):
         for _ in range(2):
             await connections.get()
-    assert "no Welcome within 0.05 s" in caplog.text
+    assert f"no Welcome from {host}:{port} within 0.05 s" in caplog.text
     for writer in open_ends:
         writer.close()
     server.close()

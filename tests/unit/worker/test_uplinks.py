@@ -9,8 +9,10 @@ import pytest
 from gradloom.algorithms.algorithm import Needs
 from gradloom.canonical import Range
 from gradloom.codecs import NotFinite, Packed, unpack
+from gradloom.codecs.left_over import RESIDUAL, parted
 from gradloom.errors import InvalidInput
 from gradloom.steps import Step
+from gradloom.tensors import Tensors
 from gradloom_worker.events import Task
 from gradloom_worker.uplinks import Order, Packing, Uplinks
 from gradloom_worker.work import Computed
@@ -31,6 +33,7 @@ class Work:
     """As much of a job's work as packing looks at."""
 
     step: Step = Step.TRAIN
+    n_shards: int = 8
     algorithm: Learner = field(default_factory=Learner)
 
 
@@ -48,8 +51,10 @@ def ordered(uplinks: Uplinks, round_: int, codec: str, lineage: int = 0, *counte
     uplinks.heard("job", round_, order, keys, decided=True)
 
 
-def packing(uplinks: Uplinks, one: Task, work: Work | None = None) -> Packing | None:
-    return uplinks.packing(one, work or Work())  # type: ignore[arg-type]
+def packing(
+    uplinks: Uplinks, one: Task, work: Work | None = None, message: Tensors | None = None
+) -> Packing | None:
+    return uplinks.packing(one, work or Work(), message or {})  # type: ignore[arg-type]
 
 
 def answered(uplinks: Uplinks, one: Task) -> Computed:
@@ -99,6 +104,37 @@ def test_what_is_left_out_comes_with_the_next_round_once_it_was_counted() -> Non
     np.testing.assert_allclose(first + second, 2 * GRADIENT, atol=1e-6)
     ordered(uplinks, 3, "none", 0, task(2))
     assert packing(uplinks, task(3)) is None  # all is sent
+
+
+@pytest.mark.parametrize("codec", ["topk:0.1", "dgc:0.1,momentum=0.5,warmup=0"])
+def test_what_a_checkpoint_has_gathered_takes_the_place_of_what_workers_held(codec: str) -> None:
+    uplinks = Uplinks()
+    ordered(uplinks, 1, codec)
+    answered(uplinks, task(1))
+    uplinks.heard(
+        "job", 2, Order(2, codec, 2, seed=3, send_left_over=True), [(1, task().range)], decided=True
+    )
+    own, gathered = parted(unpack(answered(uplinks, task(2)).partial))
+    assert set(own) == {"gradient", "loss"}
+    ordered(uplinks, 3, codec, 0, task(2))
+    expected = unpack(answered(uplinks, task(3)).partial)["gradient"]
+
+    fresh = Uplinks()
+    ordered(fresh, 3, codec, 1)
+    whole = Work(n_shards=2)  # the task's shards are all there are
+    how = packing(fresh, task(3), whole, gathered)
+    assert how is not None
+    found = unpack(how.apply(computed()).partial)["gradient"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_task_takes_up_the_part_of_what_was_gathered_that_its_shards_are_of_all() -> None:
+    uplinks = Uplinks()
+    ordered(uplinks, 1, "none")
+    how = packing(uplinks, task(), message={RESIDUAL + "gradient": np.ones(N, np.float32)})
+    assert how is not None
+    np.testing.assert_allclose(how.apply(computed()).partial["gradient"], GRADIENT + 0.25)
+    assert packing(uplinks, task(), message={"gradient": np.ones(N)}) is None
 
 
 def test_a_job_that_was_set_back_has_nothing_left_out() -> None:

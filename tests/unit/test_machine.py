@@ -1,23 +1,26 @@
 """What a container lets us use, read from the files of its control group."""
 
 import os
+import resource
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gradloom_worker import host
+from gradloom import machine
 
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(host, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     return tmp_path
 
 
 def test_without_a_control_group_it_is_the_machine(cgroup: Path) -> None:
-    assert host.cpu_cores() == 8.0
-    assert host.memory_bytes() == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert machine.cpu_cores() == 8.0
+    assert machine.memory_bytes() == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ def test_a_quota_of_either_version_counts(cgroup: Path, files: dict[str, str], c
     for name, text in files.items():
         (cgroup / name).parent.mkdir(exist_ok=True)
         (cgroup / name).write_text(text)
-    assert host.cpu_cores() == cores
+    assert machine.cpu_cores() == cores
 
 
 @pytest.mark.parametrize(
@@ -49,4 +52,14 @@ def test_a_quota_of_either_version_counts(cgroup: Path, files: dict[str, str], c
 def test_a_memory_limit_of_either_version_counts(cgroup: Path, name: str, text: str, limited: bool) -> None:
     (cgroup / name).parent.mkdir(exist_ok=True)
     (cgroup / name).write_text(text)
-    assert (host.memory_bytes() == 1048576) is limited
+    assert (machine.memory_bytes() == 1048576) is limited
+
+
+def test_what_this_process_runs_on_can_be_told() -> None:
+    runtime = machine.runtime()
+    assert runtime.numpy == np.__version__
+    assert runtime.python.startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert runtime.blas
+    assert runtime.blas_threads >= 1
+    assert runtime.open_files == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert machine.installed("no-such-package") == ""

@@ -1,0 +1,83 @@
+"""``gradloom keygen``: a key for what lies on disk, in a file that only its owner reads."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradloom.cli.options import AsJson
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command known."""
+    app.command()(keygen)
+
+
+def keygen(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write the key; only its owner may read it.")
+    ],
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="FILE holds keys: put a new one before them, they still read.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key that encrypts checkpoints and models on disk (AES-256-GCM)."""
+    from gradloom.cli.output import write_json, write_line
+    from gradloom.keys import new_key, parse_keys
+
+    key = new_key()
+    (written,) = parse_keys(key, "key").keys
+    older = _older(file) if rotate else ""
+    _write(file, f"{key}  # {written.id}\n{older}", replace=rotate)
+    if as_json:
+        write_json({"file": str(file), "key_id": written.id, "keys": older.count("\n") + 1})
+    else:
+        write_line(f"key  {written.id}  in {file}")
+        write_line(
+            f"use it:  export GRADLOOM_ENCRYPTION_KEY_FILE={file}      keep a copy: nothing opens without it"
+        )
+
+
+def _older(file: Path) -> str:
+    """What the file holds, if that is keys. Raises InvalidInput."""
+    from gradloom.errors import InvalidInput
+    from gradloom.keys import parse_keys
+
+    try:
+        text = file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it holds no keys"
+        raise InvalidInput("file", f"{file} can't be read: {why}") from None
+    parse_keys(text, str(file))
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _write(file: Path, text: str, *, replace: bool) -> None:
+    """Write beside the file, then take its name: without ``replace`` only a name that is free. Raises InvalidInput."""
+    from gradloom.errors import InvalidInput
+
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as opened:
+                opened.write(text)
+                opened.flush()
+                os.fsync(opened.fileno())
+            if replace:
+                beside.replace(file)
+            else:
+                os.link(
+                    beside, file
+                )  # unlike a rename it overwrites nothing: a key that is gone opens nothing
+        finally:
+            beside.unlink(missing_ok=True)
+    except FileExistsError:
+        raise InvalidInput(
+            "file",
+            f"{file} is there already and is not overwritten; name another, or add a key with --rotate",
+        ) from None
+    except OSError as error:
+        raise InvalidInput("file", f"{file} can't be written: {error.strerror}") from None
