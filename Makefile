@@ -68,8 +68,8 @@ LOCK = build/supply/bin/uv pip compile pyproject.toml --quiet --no-config --pyth
 	--generate-hashes --default-index https://pypi.org/simple --custom-compile-command "make lock" $(LOCKFLAGS)
 
 lock: build/supply/.ready  ## pin what the images install; LOCKFLAGS=--upgrade takes newer versions
-	$(LOCK) --extra coordinator --extra postgres --output-file coordinator/requirements.lock
-	$(LOCK) --extra worker --output-file worker/requirements.lock
+	$(LOCK) --extra coordinator --extra postgres --extra s3 --output-file coordinator/requirements.lock
+	$(LOCK) --extra worker --extra s3 --output-file worker/requirements.lock
 	$(LOCK) --extra dashboard --output-file dashboard/requirements.lock
 
 sbom: build/supply/.ready  ## build/sbom: CycloneDX bills of materials, from the locks

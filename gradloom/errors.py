@@ -7,6 +7,7 @@
     │   ├── InvalidParameter    of an estimator, or what it is given; a ValueError too
     │   └── DataError           the data does not hold what was asked of it: file, column, cell
     │       ├── DataUnreachable a file can't be opened from here; from elsewhere it may be
+    │       │   └── StorageAway what holds it does not answer now; later it may
     │       ├── DataNotAllowed  it lies where this service may not read for others
     │       └── ShardChanged    a file is not the one that the job was planned on
     ├── NotFound                no such job, worker or file
@@ -82,6 +83,10 @@ class DataError(InvalidInput):
 
 class DataUnreachable(DataError):
     """A file can't be opened from this machine. ``field`` is its URI."""
+
+
+class StorageAway(DataUnreachable):
+    """What holds the file does not answer, or has trouble of its own; later it may do better."""
 
 
 class DataNotAllowed(DataError):

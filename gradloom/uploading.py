@@ -49,6 +49,7 @@ Write = Callable[[IO[bytes]], ColumnNames]
 def write_beside(folder: str, write: Write) -> UploadedData:
     """Put a data set into a folder that all workers can read. Raises Unavailable if it can't be written."""
     from gradloom.data.sources.opening import filesystem
+    from gradloom.data.sources.stores import make_folder
 
     uri = f"{folder.rstrip('/')}/{upload_name(time.time())}"
     fs, path = filesystem(uri)
@@ -58,7 +59,7 @@ def write_beside(folder: str, write: Write) -> UploadedData:
             fs.rm_file(path)
 
     try:
-        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        make_folder(fs, path.rpartition("/")[0])
         with fs.open(path, "wb") as file:
             columns = write(file)
     except OSError as error:

@@ -10,11 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import fsspec
 import numpy as np
-from fsspec.implementations.local import LocalFileSystem
 
-from gradloom.errors import GradloomError, InvalidInput, ModelFileError, SealBroken, Unavailable, WrongKey
+from gradloom.data.sources.opening import filesystem
+from gradloom.data.sources.stores import check_bucket, is_local, is_object_store, make_folder
+from gradloom.errors import (
+    DataError,
+    GradloomError,
+    InvalidInput,
+    ModelFileError,
+    SealBroken,
+    Unavailable,
+    WrongKey,
+)
 from gradloom.keys import NO_KEYS, Keyring
 from gradloom.model_file import content, decode, encode, write_atomically
 from gradloom.saved import Saved
@@ -67,10 +75,10 @@ class Checkpoints:
     def __init__(self, uri: str, keys: Keyring = NO_KEYS) -> None:
         self._keys = keys
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(uri)
-        except (ValueError, ImportError) as error:
-            raise InvalidInput("checkpoint_uri", f"{uri!r} can't be used: {error}") from None
-        self._is_local = isinstance(self._fs, LocalFileSystem)
+            self._fs, self._root = filesystem(uri)
+        except DataError as error:
+            raise InvalidInput("checkpoint_uri", f"{uri!r} {error.problem}") from None
+        self._is_local = is_local(self._fs)
 
     def write(self, job: JobId, checkpoint: Checkpoint, epoch: int = 0) -> Place:
         """Write one; the same round of a job takes the same place. Raises what the file system does.
@@ -81,7 +89,7 @@ class Checkpoints:
         folder = self._folder(job)
         of_epoch = f"-{epoch}" if epoch else ""
         path = f"{folder}/round-{checkpoint.round:09d}{of_epoch}.safetensors"
-        self._fs.makedirs(folder, exist_ok=True)
+        make_folder(self._fs, folder)
         if self._is_local:
             write_atomically(Path(path), content(data, self._keys))
         else:
@@ -91,14 +99,15 @@ class Checkpoints:
     def read(self, uri: str, checksum: str) -> Checkpoint:
         """One that was written. Raises CheckpointUnusable, saying why, WrongKey, and whatever the file system does.
 
-        A file is gone only where its folder is there: else the storage may be away, and the file with it.
+        A file is gone only where its folder is there, or its bucket: else the storage may be away, and the file with it.
         """
-        fs, path = fsspec.core.url_to_fs(uri)
+        fs, path = filesystem(uri)
         try:
             data = fs.cat_file(path)
         except FileNotFoundError:
             folder = path.rpartition("/")[0]
-            if fs.isdir(folder):
+            check_bucket(fs, path, uri)
+            if is_object_store(fs) or fs.isdir(folder):
                 raise CheckpointUnusable("the file is gone") from None
             raise Unavailable(
                 f"there is no folder {folder}; bring it back, or make an empty one to go on without"
@@ -110,7 +119,7 @@ class Checkpoints:
 
     def check_key(self, uri: str) -> None:
         """Whether one can be read with the keys that are here, as far as that can be told now. Raises WrongKey."""
-        fs, path = fsspec.core.url_to_fs(uri)
+        fs, path = filesystem(uri)
         try:
             with fs.open(path, "rb") as file:
                 start = file.read(HEADER.size)
@@ -138,8 +147,7 @@ class Checkpoints:
 
 def _path(uri: str) -> str:
     """Where it is within its file system."""
-    path: str = fsspec.core.url_to_fs(uri)[1]
-    return path
+    return filesystem(uri)[1]
 
 
 def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, str]:

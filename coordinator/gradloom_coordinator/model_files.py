@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from gradloom import model_file
+from gradloom.data.sources.opening import filesystem
+from gradloom.data.sources.stores import is_local, make_folder
 from gradloom.model_file import write_atomically
 from gradloom.models import Model, model_from_bytes
 from gradloom.settings import CoordinatorSettings
@@ -41,9 +40,9 @@ class ModelFiles:
             return
         content = path.read_bytes()
         with _one_kind_of_error(self._shared):
-            fs, folder = fsspec.core.url_to_fs(self._shared)
-            fs.makedirs(folder, exist_ok=True)
-            if isinstance(fs, LocalFileSystem):
+            fs, folder = filesystem(self._shared)
+            make_folder(fs, folder)
+            if is_local(fs):
                 write_atomically(Path(folder) / path.name, content)
             else:
                 fs.pipe_file(f"{folder}/{path.name}", content)
@@ -52,7 +51,7 @@ class ModelFiles:
         """Have a model here that another coordinator has written; the path. Raises OSError."""
         if self._shared and not path.exists():
             with _one_kind_of_error(self._shared):
-                fs, folder = fsspec.core.url_to_fs(self._shared)
+                fs, folder = filesystem(self._shared)
                 content = fs.cat_file(f"{folder}/{path.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradloom.data.sources.opening import filesystem
+from gradloom.data.sources.stores import make_folder
 from gradloom.data.upload_names import is_upload, upload_name
 from gradloom.errors import InvalidInput, NotInTime, Overloaded, Unavailable
 from gradloom.settings import CoordinatorSettings
@@ -125,7 +126,7 @@ class Uploads:
 
 def _create(uri: str) -> Any:
     fs, path = filesystem(uri)
-    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    make_folder(fs, path.rpartition("/")[0])
     return fs.open(path, "wb")
 
 

@@ -21,7 +21,7 @@ LOCAL = "file"
 NOTHING = "none"
 """The word for no root at all: then only what clients have sent may be read."""
 _LOCAL_NAMES = frozenset({"file", "local"})
-_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
 """Where an upload's own name is enough: one endpoint, no links, no other machine to be reached."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_DECODED = 3
@@ -92,7 +92,7 @@ class DataAllowed:
             return why
         else:
             path = _normal(path)
-        is_known_upload = self.uploads and is_upload(path) and scheme in _OBJECT_STORES | {LOCAL}
+        is_known_upload = self.uploads and is_upload(path) and scheme in OBJECT_STORES | {LOCAL}
         if is_known_upload or any(root.holds(scheme, path) for root in roots):
             return ""
         return "is not below what this process may read"

@@ -15,7 +15,8 @@ from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.column_choice import choose_columns
 from gradloom.data.manifest import Columns, DataFile, Manifest, Piece, ShardPlan
 from gradloom.data.sources import EXTENSIONS, FileScan, Source, extension_of, source_for
-from gradloom.data.sources.opening import check_path, filesystem, is_local
+from gradloom.data.sources.opening import check_path, filesystem
+from gradloom.data.sources.stores import check_bucket, is_local, storage_errors
 from gradloom.errors import DataError, InvalidInput
 
 SHARD_BYTES = 32 << 20
@@ -62,9 +63,15 @@ def _expand_one(uri: str, allowed: DataAllowed) -> list[str]:
     fs, path = filesystem(uri, allowed)
     checked = allowed if is_local(fs) else EVERYTHING
     check_path(uri, _named_folder(path), checked)
-    if fs.isfile(path):
+    with storage_errors(uri, fs):
+        return _matched(uri, fs, path, checked)
+
+
+def _matched(uri: str, fs: Any, path: str, checked: DataAllowed) -> list[str]:
+    kind = _kind(fs, path)
+    if kind == "file":
         return [uri if "://" in uri else path]
-    if fs.isdir(path):
+    if kind == "directory":
         paths = _below(fs, path, checked)
     elif any(mark in path for mark in _MARKS):
         paths = []
@@ -72,10 +79,25 @@ def _expand_one(uri: str, allowed: DataAllowed) -> list[str]:
             check_path(match, match, checked)
             paths += [match] if fs.isfile(match) else _below(fs, match, checked)
     else:
+        check_bucket(fs, path, uri)
         raise DataError(uri, "no such file or directory")
     if not paths:
-        raise DataError(uri, "holds no data file" if fs.isdir(path) else "matches no file")
+        check_bucket(fs, path, uri)
+        raise DataError(uri, "holds no data file" if kind else "matches no file")
     return sorted(fs.unstrip_protocol(path) if "://" in uri else path for path in paths)
+
+
+def _kind(fs: Any, path: str) -> str:
+    """``file``, ``directory``, or empty where neither is. Raises what the file system does.
+
+    ``fs.isfile`` would take a storage that does not answer, or refuses, for one that has no such file.
+    """
+    if is_local(fs):
+        return "file" if fs.isfile(path) else "directory" if fs.isdir(path) else ""
+    try:
+        return str(fs.info(path)["type"])
+    except FileNotFoundError:
+        return ""
 
 
 def _named_folder(path: str) -> str:

@@ -188,11 +188,12 @@ def _written_here(folder: Path) -> float:
 
 
 def _written_remotely(uri: str) -> float:
-    import fsspec
+    from gradloom.data.sources.opening import filesystem
+    from gradloom.data.sources.stores import make_folder
 
-    fs, folder = fsspec.core.url_to_fs(uri)
+    fs, folder = filesystem(uri)
     path, start = f"{folder.rstrip('/')}/{_name()}", time.perf_counter()
-    fs.makedirs(folder, exist_ok=True)
+    make_folder(fs, folder)
     fs.pipe_file(path, bytes(SAMPLE_BYTES))
     seconds = time.perf_counter() - start
     fs.rm_file(path)

@@ -12,7 +12,11 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"coordinator": ("coordinator", "postgres"), "worker": ("worker",), "dashboard": ("dashboard",)}
+EXTRAS = {
+    "coordinator": ("coordinator", "postgres", "s3"),
+    "worker": ("worker", "s3"),
+    "dashboard": ("dashboard",),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.data.manifest import Piece
-from gradloom.errors import DataError
+from gradloom.errors import DataError, DataUnreachable
 
 BLOCK_BYTES = 8 << 20
 SMALL_BYTES = 256 << 20
@@ -18,8 +18,9 @@ MAX_HEADER_BYTES = 64 << 10
 MAX_CHARACTER = 0x10FFFF
 MAX_ITEM_BYTES = 1 << 20
 """Of one text."""
-MAX_COLUMNS = 1 << 22
-"""Their names alone take some hundred megabytes, and a file without rows could promise any number of them."""
+MAX_COLUMNS = 1 << 20
+"""Every row is dense in memory, and the names alone take some hundred megabytes; a file without rows could promise any
+number of them."""
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -79,7 +80,7 @@ def stored_array(stream: IO[bytes], name: str, stop: int) -> StoredArray:
         version = np.lib.format.read_magic(stream)
         read = _header_reader(stream, version)
         shape, fortran_order, dtype = read(stream)
-    except OSError:
+    except (OSError, DataUnreachable):
         raise
     except Exception as error:  # the header is a Python literal: reading a hostile one may raise anything
         raise DataError(name, f"can't be read as a numpy array: {error}") from error

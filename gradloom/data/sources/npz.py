@@ -40,7 +40,10 @@ WEIGHT_NAMES = ("sample_weight", "weight")
 COLUMNS_NAME = "feature_names"
 MAX_RATIO = 1032
 """Deflate can't shrink anything further: a member that says so is there to have memory asked for."""
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError)
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError),
+    *(ValueError, KeyError, OverflowError),
+)
 """What zipfile raises for archives that are damaged, encrypted, or of a kind that it can't read."""
 
 

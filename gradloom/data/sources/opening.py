@@ -1,7 +1,8 @@
 """Files at URIs, through fsspec: local paths, ``s3://``, ``gs://``, ``memory://`` and whatever else it knows.
 
-Bytes only; nothing here knows a format. A missing or forbidden file is DataUnreachable; a network that fails stays
-an OSError, for trying again may help. What a service may not read for others is refused before and after it is opened.
+Bytes only; nothing here knows a format. A missing or forbidden file is DataUnreachable; a storage that does not answer
+is StorageAway, for trying again may help. What a service may not read for others is refused before and after it is
+opened.
 """
 
 import os
@@ -13,11 +14,17 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 import xxhash
-from fsspec.implementations.local import LocalFileSystem
 
 from gradloom.data.allowed import EVERYTHING, DataAllowed
-from gradloom.data.upload_names import is_upload
-from gradloom.errors import DataError, DataNotAllowed, DataUnreachable
+from gradloom.data.sources.stores import (
+    RemoteFile,
+    bound,
+    is_local,
+    missing_driver,
+    options_for,
+    storage_errors,
+)
+from gradloom.errors import DataError, DataNotAllowed
 
 BLOCK_BYTES = 8 << 20
 FINGERPRINT_BYTES = 64 << 10
@@ -26,39 +33,36 @@ FINGERPRINT_BYTES = 64 << 10
 def filesystem(uri: str, allowed: DataAllowed = EVERYTHING) -> tuple[Any, str]:
     """The fsspec file system of ``uri`` and the path in it.
 
-    Raises DataNotAllowed before fsspec sees what may not be read, and DataError for an unknown protocol.
+    Raises DataNotAllowed before fsspec sees what may not be read, and DataError for an unknown protocol or a package
+    that is not here.
     """
     allowed.check(uri)
     try:
-        fs, path = fsspec.core.url_to_fs(uri)
-    except (ImportError, ValueError) as error:
+        fs, path = fsspec.core.url_to_fs(uri, **options_for(uri))
+    except ImportError as error:
+        raise DataError(uri, f"can't be opened: {missing_driver(uri) or error}") from error
+    except ValueError as error:
         raise DataError(uri, f"can't be opened: {error}") from error
+    bound(fs)
     return fs, str(path)
-
-
-def is_local(fs: object) -> bool:
-    """Whether a file system is this machine's own."""
-    return isinstance(fs, LocalFileSystem)
 
 
 @contextmanager
 def open_file(uri: str, allowed: DataAllowed = EVERYTHING) -> Iterator[BinaryIO]:
     """Open for reading bytes.
 
-    Raises DataUnreachable if there is no such file or it may not be read, DataNotAllowed if this service may not
-    read it for others, DataError for what is no file.
+    Raises DataUnreachable if there is no such file or it may not be read, StorageAway (here, and whenever it is read)
+    if what holds it does not answer, DataNotAllowed if this service may not read it for others, DataError for what
+    is no file.
     """
     fs, path = filesystem(uri, allowed)
-    try:
-        file = _open_local(uri, path, allowed) if is_local(fs) else fs.open(path, "rb")
-    except FileNotFoundError as error:
-        raise DataUnreachable(uri, f"no such file{_cure(uri)}") from error
-    except IsADirectoryError as error:
-        raise DataError(uri, "is a directory, not a file") from error
-    except PermissionError as error:
-        raise DataUnreachable(uri, f"may not be read: permission denied{_cure(uri)}") from error
+    with storage_errors(uri, fs):
+        if is_local(fs):
+            file = _open_local(uri, path, allowed)
+        else:
+            file = cast("BinaryIO", RemoteFile(fs.open(path, "rb"), uri, fs))
     with file:
-        yield cast("BinaryIO", file)
+        yield file
 
 
 def _open_local(uri: str, path: str, allowed: DataAllowed) -> BinaryIO:
@@ -99,15 +103,6 @@ def _check_opened(uri: str, path: str, handle: int, allowed: DataAllowed) -> Non
         if not os.path.samestat(os.fstat(handle), Path(real).lstat()):
             raise DataNotAllowed(uri, "was exchanged while it was opened")
     allowed.check_real(uri, real, map(os.path.realpath, allowed.local_paths))
-
-
-def _cure(uri: str) -> str:
-    if not is_upload(uri):
-        return ""
-    return (
-        " here: a client sent it to the coordinator; start that with --upload-uri naming a folder that all workers"
-        " can read, or its data_dir where they can"
-    )
 
 
 def size_of(file: BinaryIO) -> int:
