@@ -15,6 +15,7 @@ from gradloom.data.preparation import Preparation, prepare
 from gradloom.data.reading import read_rows
 from gradloom.data.shard import RawShard, Shard
 from gradloom.nearest.kept import kept_bytes
+from gradloom_worker.patience import patiently
 
 V = TypeVar("V")
 RAW = "raw"
@@ -76,7 +77,7 @@ class ShardStore:
 
     def _read(self, manifest: Manifest, plan: ShardPlan) -> RawShard:
         start = time.perf_counter()
-        raw = read_rows(manifest.files, manifest.columns, plan, self._may_read)
+        raw = patiently(lambda: read_rows(manifest.files, manifest.columns, plan, self._may_read))
         self.on_read(manifest.files[0].format, time.perf_counter() - start)
         return raw
 
