@@ -167,7 +167,7 @@ def is_due(certificate: x509.Certificate, now: datetime) -> bool:
     return now >= begins + RENEWABLE_FROM * (ends - begins)
 
 
-def role_named(text: str) -> CertificateRole:
+def certificate_role_named(text: str) -> CertificateRole:
     """The role that a person wrote. Raises InvalidInput."""
     try:
         return CertificateRole(text.strip().lower())

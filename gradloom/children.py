@@ -12,18 +12,18 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from gradloom.errors import Unavailable
-from gradloom.settings import ACCESS_VARIABLES, TOKENS_VARIABLE
+from gradloom.process import REFUSED_STATUS
+from gradloom.settings import KEY_VARIABLES
 
 STOP_LIMIT_S = 5.0
 TAIL_LINES = 8
-REFUSED_STATUS = 2
-"""Exit status of a service that could not start for a reason that it knows."""
 
 # One thread for each worker's kernels: the workers are the parallelism, and threads change the bits of a sum.
 _CHILD_ENVIRONMENT = {
@@ -32,19 +32,32 @@ _CHILD_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     # Without it `-m` looks for modules in the current folder first, where people keep files called queue.py.
     "PYTHONSAFEPATH": "1",
-    # What is set for a single service, as in a container, would have all of them take the same port; their last words
-    # are read as text.
-    "GRADLOOM_HEALTH_PORT": "-1",
-    "GRADLOOM_LOG_FORMAT": "text",
 }
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what it says of access to another cluster."""
-    kept = {
-        name: value for name, value in os.environ.items() if name not in (*ACCESS_VARIABLES, TOKENS_VARIABLE)
+PASSED_ON = frozenset(
+    {
+        *KEY_VARIABLES,
+        "GRADLOOM_CACHE_BYTES",
+        "GRADLOOM_CALLS_PER_SECOND",
+        "GRADLOOM_CHECKPOINT_EVERY",
+        "GRADLOOM_CHECKPOINT_EVERY_ROUNDS",
+        "GRADLOOM_DEBUG",
+        "GRADLOOM_DRAIN_TIMEOUT_S",
+        "GRADLOOM_LOG_LEVEL",
+        "GRADLOOM_PARTIALS_LIMIT",
+        "GRADLOOM_UPLOAD_LIMIT",
     }
-    return {**kept, **_CHILD_ENVIRONMENT}
+)
+"""Of our own variables those that tune any service. The others say what one service is, or which cluster is meant: its
+database, its lease, its ports, who may enter it, what its jobs may read."""
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or not name.startswith("GRADLOOM_")
+    }
+    return {**kept, **added, **_CHILD_ENVIRONMENT}
 
 
 _children: "weakref.WeakSet[Child]" = weakref.WeakSet()
@@ -66,7 +79,13 @@ class Child:
     """One child process, its log file, and a thread that reads what it says until it ends."""
 
     def __init__(
-        self, name: str, module: str, arguments: Sequence[str], log: Path, ended: "queue.SimpleQueue[str]"
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        log: Path,
+        ended: "queue.SimpleQueue[str]",
+        environment: Mapping[str, str] = MappingProxyType({}),
     ):
         self.name = name
         self._log = log
@@ -78,7 +97,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=_environment(),
+                env=_environment(environment),
                 start_new_session=True,  # Ctrl-C in the terminal is for us: close() stops them in order
             )
         self._reader = threading.Thread(

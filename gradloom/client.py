@@ -261,7 +261,7 @@ class Client:
         response: cluster_service_pb2.InjectFaultResponse = self._connection.call(
             self._connection.cluster.InjectFault, request
         )
-        return response.at.ToNanoseconds() / 1e9
+        return get_time(response.at)
 
     def drain(self, worker: str, reason: str = "") -> None:
         """Have a worker finish what it computes and leave. Raises NotFound."""

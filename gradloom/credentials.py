@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 Stamp = tuple[tuple[int, int, int], ...]
 Options = Sequence[tuple[str, int]]
 
+NO_PROXY = ("grpc.enable_http_proxy", 0)
+"""In plain text a proxy of the environment would read all, the token too, even of what is for this machine alone."""
+
 
 def utc_now() -> datetime:
     """This machine's clock."""
@@ -89,14 +92,14 @@ def channel_credentials(material: "Material") -> grpc.ChannelCredentials:
 def open_channel(address: str, material: "Material | None", options: Options) -> grpc.Channel:
     """A channel over TLS, or in plain text where there is no material."""
     if material is None:
-        return grpc.insecure_channel(address, options=options)
+        return grpc.insecure_channel(address, options=(*options, NO_PROXY))
     return grpc.secure_channel(address, channel_credentials(material), options=options)
 
 
 def open_aio_channel(address: str, material: "Material | None", options: Options) -> "grpc.aio.Channel":
     """The same for asyncio."""
     if material is None:
-        return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.insecure_channel(address, options=(*options, NO_PROXY))
     return grpc.aio.secure_channel(address, channel_credentials(material), options=options)
 
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from gradloom.tls import TlsFiles, host_and_port, hosts_of
+from gradloom.tls import TlsFiles, host_and_port, hosts_of, join_host_port
 
 LIMIT_S = 2.0
 """Of each step: to connect, to shake hands, to hear a first word."""
@@ -38,7 +38,7 @@ class _Place:
 
     @property
     def text(self) -> str:
-        return f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
     def connect(self) -> socket.socket:
         return socket.create_connection((self.host, self.port), LIMIT_S)

@@ -5,18 +5,24 @@ loop that does the service's work: a loop that hangs does not answer, which is w
 """
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from gradloom.errors import Unavailable
+from gradloom.credentials import open_channel
+from gradloom.errors import InvalidInput, Unavailable
+from gradloom.handshake import find_trouble
 from gradloom.process import check_port_free
+from gradloom.tls import join_host_port
+
+if TYPE_CHECKING:
+    from gradloom.certificate_files import Material
 
 LIVE = "live"
 """The process is there; so does the empty name."""
 READY = "ready"
 """It does what it is for: a coordinator leads, a worker is welcome at its coordinator."""
-DEFAULT_HOST = "127.0.0.1"
 GRACE_S = 0.5
 OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 4096))
 
@@ -49,10 +55,13 @@ class HealthServer:
             response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
         )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_HEALTH, {"Check": check}),))
-        port = server.add_insecure_port(f"{self._host}:{self._port}")
+        try:
+            port = server.add_insecure_port(join_host_port(self._host, self._port))
+        except RuntimeError:  # gRPC says which address, but not which option it came from
+            raise InvalidInput("health_host", f"{self._host} is no address of this machine") from None
         await server.start()
         self._server = server
-        return f"{self._host}:{port}"
+        return join_host_port(self._host, port)
 
     async def stop(self) -> None:
         """Stop listening. Stopping twice does nothing."""
@@ -74,12 +83,14 @@ class HealthServer:
         raise AssertionError("abort raises")
 
 
-def said_by(address: str, service: str, timeout_s: float) -> str:
+def said_by(address: str, service: str, timeout_s: float, material: "Material | None" = None) -> str:
     """What the server at ``address`` says of a service: SERVING, NOT_SERVING, or that it knows none of that name.
+
+    It is asked over TLS with ``material``, in plain text without.
 
     Raises Unavailable if it does not answer.
     """
-    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
+    with open_channel(address, material, (("grpc.enable_http_proxy", 0),)) as channel:
         check = channel.unary_unary(
             f"/{_HEALTH}/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -90,5 +101,11 @@ def said_by(address: str, service: str, timeout_s: float) -> str:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return error.details() or f"service {service!r} is not known"
-            raise Unavailable(f"{address} does not answer: {error.details()}") from None
+            raise Unavailable(f"{address} does not answer: {_why(address, error)}") from None
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def _why(address: str, error: "grpc.RpcError") -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and find_trouble(address, None):
+        return "it speaks TLS; ask the plaintext port for probes, the one of --health-port"
+    return str(error.details())

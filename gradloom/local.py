@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -47,7 +47,9 @@ class LocalCluster:
     with the coordinator, for a database and checkpoints take time that small jobs feel. ``data_allow``: jobs may read
     below these folders and prefixes alone (``/data``, ``s3://bucket/prefix``) and what clients send; None = everything.
     ``tls``: mutual TLS with these files (``ClusterTls.of`` a folder of ``gradloom certs init``); None = plain text,
-    which only a loopback ``host`` or ``insecure`` allows.
+    which only a loopback ``host`` or ``insecure`` allows. ``environment``: variables for all its processes, such as
+    ``GRADLOOM_STORE_URL``; of this process's own ``GRADLOOM_...`` they get those that tune, and not those that say
+    where another cluster keeps its jobs or who may enter it.
 
     A copy of it is the cluster itself. A process that was forked may use it, but does not close it.
 
@@ -68,6 +70,7 @@ class LocalCluster:
         data_allow: Sequence[str] | None = None,
         tls: ClusterTls | None = None,
         insecure: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         check_listening(host, None if tls is None else tls.coordinator, insecure=insecure)
         if not 1 <= workers <= MAX_LOCAL_WORKERS:
@@ -83,6 +86,7 @@ class LocalCluster:
         self._allow_chaos = allow_chaos
         self._durable = durable
         self._tls, self._insecure = tls, insecure
+        self._environment = dict(environment or {})
         self._data_allow = None if data_allow is None else ",".join(data_allow) or NOTHING
         self._wished_dir = data_dir
         self._remove_folder: Callable[[], object] = lambda: None
@@ -148,8 +152,8 @@ class LocalCluster:
 
     @property
     def metrics_address(self) -> str:
-        """``host:port`` of the coordinator's Prometheus metrics; only once started."""
-        return self._announced("metrics_address")
+        """``host:port`` of the coordinator's Prometheus metrics for this machine; only once started."""
+        return reachable_from_here(self._announced("metrics_address"))
 
     @property
     def data_dir(self) -> Path:
@@ -272,7 +276,8 @@ class LocalCluster:
         return ["--tls-ca", str(files.ca), "--tls-cert", str(files.cert), "--tls-key", str(files.key)]
 
     def _spawn(self, name: str, module: str, arguments: Sequence[str]) -> Child:
-        return Child(name, module, arguments, self.data_dir / "logs" / f"{name}.log", self._ended)
+        log = self.data_dir / "logs" / f"{name}.log"
+        return Child(name, module, arguments, log, self._ended, self._environment)
 
 
 def _remove(folder: Path, owner: int) -> None:

@@ -12,6 +12,7 @@ from gradloom import logs
 from gradloom.errors import GradloomError, InvalidInput
 
 REFUSED_STATUS = 2
+"""Exit status of a service that could not start for a reason that it knows."""
 
 
 @contextmanager

@@ -24,6 +24,8 @@ class CoordinatorSettings:
     """0 = any free port."""
     metrics_port: int | None = None
     """Port of /metrics; 0 = any free port, None = no metrics."""
+    metrics_host: str = ""
+    """Where the metrics are served; empty = at ``host``."""
     data_dir: Path = Path("gradloom-data")
     max_workers: int = 1024
     max_queued_jobs: int = 1000
@@ -173,12 +175,7 @@ def keys_from_environment(environment: Mapping[str, str] | None = None) -> Keyri
         raise InvalidInput(KEY_VARIABLES[0], f"{KEY_VARIABLES[1]} is given too; give one of them")
     if not path:
         return parse_keys(text, KEY_VARIABLES[0]) if text else NO_KEYS
-    try:
-        with Path(path).expanduser().open(encoding="ascii") as file:
-            return parse_keys(file.read(MAX_KEY_FILE), KEY_VARIABLES[1])
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it holds what no key has"
-        raise InvalidInput(KEY_VARIABLES[1], f"{path} can't be read: {why}") from None
+    return parse_keys(_text_of(path, MAX_KEY_FILE, KEY_VARIABLES[1]), KEY_VARIABLES[1])
 
 
 def with_store_password(url: str, environment: Mapping[str, str] | None = None) -> str:
@@ -187,12 +184,7 @@ def with_store_password(url: str, environment: Mapping[str, str] | None = None) 
     path = told.get(STORE_PASSWORD_VARIABLE, "").strip()
     if not path:
         return url
-    try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
-            password = file.read(MAX_PASSWORD_FILE).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise InvalidInput(STORE_PASSWORD_VARIABLE, f"{path} can't be read: {why}") from None
+    password = _text_of(path, MAX_PASSWORD_FILE, STORE_PASSWORD_VARIABLE).strip()
     if not password:
         raise InvalidInput(STORE_PASSWORD_VARIABLE, f"{path} is empty")
     before, at, after = url.rpartition("@")
@@ -208,12 +200,17 @@ def read_token(path: str | os.PathLike[str]) -> str:
     """The token that a file holds; none for an empty path. Raises InvalidInput if it can't be read."""
     if not path:
         return ""
-    try:
-        with Path(path).expanduser().open(encoding="ascii") as file:
-            text = file.read(MAX_TOKEN_FILE)
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it holds what no token has"
-        raise InvalidInput("token_file", f"{os.fspath(path)} can't be read: {why}") from None
+    text = _text_of(path, MAX_TOKEN_FILE, "token_file")
     if not text.strip():
         raise InvalidInput("token_file", f"{os.fspath(path)} is empty")
     return tokens.checked(text, "token_file")
+
+
+def _text_of(path: str | os.PathLike[str], limit: int, field: str) -> str:
+    """The first ``limit`` letters of a file. Raises InvalidInput for ``field``."""
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            return file.read(limit)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidInput(field, f"{os.fspath(path)} can't be read: {why}") from None

@@ -56,10 +56,16 @@ def tls_files(ca: object, cert: object, key: object) -> TlsFiles | None:
         return None
     for name in given:
         if name not in paths:
+            there = " and ".join(map(_option, paths))
             raise InvalidInput(
-                name, f"it is missing; {' and '.join(paths)} need it: TLS takes all three files on both sides"
+                name,
+                f"{_option(name)} is missing beside {there}; TLS takes all three files, on both sides",
             )
     return TlsFiles(paths["tls_ca"], paths["tls_cert"], paths["tls_key"])
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')} (GRADLOOM_{name.upper()})"
 
 
 def is_loopback(host: str) -> bool:

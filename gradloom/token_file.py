@@ -1,6 +1,10 @@
-"""The file of tokens: read whole, written whole, changed by one process at a time. Readable by its owner alone."""
+"""The file of tokens: read whole, written whole, changed by one process at a time.
+
+A new one is readable by its owner alone; one that is there stays whose it is, and for whom it is.
+"""
 
 import fcntl
+import logging
 import os
 import stat
 import tempfile
@@ -13,6 +17,8 @@ from pathlib import Path
 from gradloom import tokens
 from gradloom.errors import Conflict, InvalidInput
 from gradloom.tokens import TokenBook
+
+log = logging.getLogger(__name__)
 
 FIELD = "tokens_file"
 LOCK_LIMIT_S = 10.0
@@ -124,6 +130,8 @@ def _write(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # for its owner alone
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            if path.exists():
+                _keep_readers(handle, path)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -132,3 +140,32 @@ def _write(path: Path, text: str) -> None:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
+
+
+def _keep_readers(handle: int, path: Path) -> None:
+    """Give the file that replaces another its owner, group and mode: the coordinator may be neither of us."""
+    before, ours = path.stat(), os.fstat(handle)
+    mode = stat.S_IMODE(before.st_mode)
+    has_group = _given(handle, ours.st_gid, -1, before.st_gid)
+    os.fchmod(handle, mode if has_group else mode & ~stat.S_IRWXG)
+    # last: whoever has given a file away may not change it any more
+    has_owner = _given(handle, ours.st_uid, before.st_uid, -1)
+    if has_group and has_owner:
+        return
+    log.warning(
+        "%s belonged to user %d and group %d, which only root can give it back: chown it. A coordinator that can't"
+        " read it lets nobody new in, AND REVOKES NOTHING",
+        path,
+        before.st_uid,
+        before.st_gid,
+    )
+
+
+def _given(handle: int, now: int, owner: int, group: int) -> bool:
+    if now == max(owner, group):
+        return True
+    try:
+        os.fchown(handle, owner, group)
+    except OSError:
+        return False
+    return True

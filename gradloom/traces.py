@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 TRAINING = "train"
 """The step of rounds of training."""
+QUERY = "query"
+"""The step of rounds that answer questions to a finished model."""
 COUNTED = ""
 """The reason why a task was in vain, of one that was not."""
 

@@ -6,6 +6,7 @@ What is sent is written to a temporary file first: its size is known then, and a
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Self
@@ -49,7 +50,7 @@ Write = Callable[[IO[bytes]], ColumnNames]
 def write_beside(folder: str, write: Write) -> UploadedData:
     """Put a data set into a folder that all workers can read. Raises Unavailable if it can't be written."""
     from gradloom.data.sources.opening import filesystem
-    from gradloom.data.sources.stores import make_folder
+    from gradloom.data.sources.stores import make_folder, only_os_errors
 
     uri = f"{folder.rstrip('/')}/{upload_name(time.time())}"
     fs, path = filesystem(uri)
@@ -59,11 +60,14 @@ def write_beside(folder: str, write: Write) -> UploadedData:
             fs.rm_file(path)
 
     try:
-        make_folder(fs, path.rpartition("/")[0])
-        with fs.open(path, "wb") as file:
+        with only_os_errors(folder):
+            make_folder(fs, path.rpartition("/")[0])
+            opened = fs.open(path, "wb")
+        with opened as file:
             columns = write(file)
     except OSError as error:
-        delete()
+        with suppress(Exception):  # why it can't be written matters more
+            delete()
         raise Unavailable(f"the data can't be written to {folder}: {error}") from error
     except BaseException:
         delete()

@@ -23,14 +23,18 @@ from gradloom_coordinator import options
 from gradloom_coordinator.listening import Addresses
 from gradloom_coordinator.server import serve
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 @app.command()
+@refusing()
 def coordinator(
     host: Annotated[str, typer.Option(envvar="GRADLOOM_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="GRADLOOM_PORT", help="0 = any free port.")] = DEFAULT_PORT,
     metrics_port: options.MetricsPort = 9464,
+    metrics_host: options.MetricsHost = "",
     data_dir: options.DataDir = Path("gradloom-data"),
     store_url: options.StoreUrl = "",
     checkpoint_uri: options.CheckpointUri = "",
@@ -58,34 +62,34 @@ def coordinator(
     log_format: service_options.LogLines = LogFormat.TEXT,
 ) -> None:
     """Serve a gradloom cluster: take in jobs and workers, decide who computes what."""
-    with refusing():
-        logs.configure(log_level, log_format)
-        settings = CoordinatorSettings(
-            host=host,
-            port=port,
-            metrics_port=None if metrics_port < 0 else metrics_port,
-            data_dir=data_dir.absolute(),
-            store_url=with_store_password(store_url),
-            checkpoint_uri=checkpoint_uri,
-            checkpoint_every_s=checkpoint_every,
-            checkpoint_every_rounds=checkpoint_every_rounds,
-            durable=durable,
-            upload_uri=upload_uri,
-            upload_limit_bytes=int(upload_limit * 1024**3),
-            partials_limit_bytes=int(partials_limit * 1024**3),
-            data_allow=given_roots(data_allow),
-            keys=keys_from_environment(),
-            lease=lease,
-            lease_ttl_s=lease_ttl,
-            advertise=advertise,
-            tls=tls_files(tls_ca, tls_cert, tls_key),
-            insecure=insecure,
-            tokens_file=tokens_file,
-            calls_per_s=calls_per_second,
-            health_host=health_host,
-            health_port=None if health_port < 0 else health_port,
-        )
-        _run(settings, announce=announce, exit_with_stdin=exit_with_stdin)
+    logs.configure(log_level, log_format)
+    settings = CoordinatorSettings(
+        host=host,
+        port=port,
+        metrics_port=None if metrics_port < 0 else metrics_port,
+        metrics_host=metrics_host,
+        data_dir=data_dir.absolute(),
+        store_url=with_store_password(store_url),
+        checkpoint_uri=checkpoint_uri,
+        checkpoint_every_s=checkpoint_every,
+        checkpoint_every_rounds=checkpoint_every_rounds,
+        durable=durable,
+        upload_uri=upload_uri,
+        upload_limit_bytes=int(upload_limit * 1024**3),
+        partials_limit_bytes=int(partials_limit * 1024**3),
+        data_allow=given_roots(data_allow),
+        keys=keys_from_environment(),
+        lease=lease,
+        lease_ttl_s=lease_ttl,
+        advertise=advertise,
+        tls=tls_files(tls_ca, tls_cert, tls_key),
+        insecure=insecure,
+        tokens_file=tokens_file,
+        calls_per_s=calls_per_second,
+        health_host=health_host,
+        health_port=None if health_port < 0 else health_port,
+    )
+    _run(settings, announce=announce, exit_with_stdin=exit_with_stdin)
 
 
 def _run(settings: CoordinatorSettings, *, announce: bool, exit_with_stdin: bool) -> None:

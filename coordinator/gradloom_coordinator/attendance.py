@@ -30,7 +30,7 @@ from gradloom_coordinator import commands as c
 from gradloom_coordinator import events as e
 from gradloom_coordinator.admission import Admission, Offer
 from gradloom_coordinator.closing import refusal_of
-from gradloom_coordinator.links import WorkerLink
+from gradloom_coordinator.links import Arrived, WorkerLink
 from gradloom_coordinator.message_counts import MessageCounts
 from gradloom_coordinator.meters import Reading, Tally
 from gradloom_coordinator.metrics import CoordinatorMetrics
@@ -96,7 +96,7 @@ class Attendance:
         self._runs = runs
         self._metrics = metrics
         self._dispatch = dispatch
-        self._arrived: dict[tuple[e.WorkerId, e.TaskRef], tuple[Tensors | None, Account]] = {}
+        self._arrived: dict[tuple[e.WorkerId, e.TaskRef], Arrived] = {}
         self._admission = Admission(settings.partials_limit_bytes)
         self.messages = MessageCounts()
         self._stalls = 0
@@ -318,7 +318,7 @@ class Attendance:
         self._note_traffic(link, task, partial, spent.encode_s, decode_s)
         account = _account(partial.codec_report) if partial.HasField("codec_report") else NOTHING_ENCODED
         if not isinstance(tensors, Refusal):
-            self._arrived[link.worker, task] = (tensors, account)
+            self._arrived[link.worker, task] = Arrived(tensors, account, partial.holds_back)
         try:
             self._dispatch(
                 e.PartialArrived(link.worker, task, partial.rows, spent, partial.bundle.byte_length)
@@ -368,7 +368,8 @@ class Attendance:
             self._dispatch(e.TaskFailed(link.worker, incoming.task, RetryReason.CHECKSUM, error.message))
 
     def _merge(self, command: c.MergePartial) -> None:
-        tensors, account = self._arrived.pop((command.worker, command.task))
+        arrived = self._arrived.pop((command.worker, command.task))
+        tensors = arrived.tensors
         run = self._runs[command.task.job]
         assert run.collector is not None
         assert run.training is not None
@@ -376,7 +377,8 @@ class Attendance:
         if tensors is not None:
             tensors, left_over = parted(tensors)
         if run.training.step is Step.TRAIN:
-            run.traffic.counted(command.worker, command.task, account, left_over)
+            account, more = arrived.account, arrived.holds_back
+            run.traffic.counted(command.worker, command.task, account, left_over, holds_back=more)
         if tensors is None:
             return
         try:
@@ -405,8 +407,10 @@ class Attendance:
         """Have the big partials come that memory has room for."""
         for offer in self._admission.admit(self._held_bytes, self._is_wanted):
             link = self.links[offer.worker]
-            link.incoming[offer.transfer_id].accepted_at = time.monotonic()
-            link.bulk.control(credit_frame(offer.transfer_id, INITIAL_CREDIT))
+            incoming = link.incoming[offer.transfer_id]
+            if not incoming.accepted_at:  # else an offer of the same number, of a process that is gone
+                incoming.accepted_at = time.monotonic()
+                link.bulk.control(credit_frame(offer.transfer_id, INITIAL_CREDIT))
 
     def _held_bytes(self) -> int:
         return sum(run.collector.held_bytes for run in self._runs.values() if run.collector is not None)

@@ -77,7 +77,8 @@ class Checkpoints:
         try:
             self._fs, self._root = filesystem(uri)
         except DataError as error:
-            raise InvalidInput("checkpoint_uri", f"{uri!r} {error.problem}") from None
+            why = error.problem.removeprefix("can't be opened: ")
+            raise InvalidInput("checkpoint_uri", f"{uri!r} can't be used: {why}") from None
         self._is_local = is_local(self._fs)
 
     def write(self, job: JobId, checkpoint: Checkpoint, epoch: int = 0) -> Place:
@@ -99,7 +100,7 @@ class Checkpoints:
     def read(self, uri: str, checksum: str) -> Checkpoint:
         """One that was written. Raises CheckpointUnusable, saying why, WrongKey, and whatever the file system does.
 
-        A file is gone only where its folder is there, or its bucket: else the storage may be away, and the file with it.
+        A file is gone only where its folder or bucket is there: else the storage may be away, and the file with it.
         """
         fs, path = filesystem(uri)
         try:

@@ -4,11 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gradloom.errors import Conflict, InvalidInput, VersionMismatch
+from gradloom.store_urls import parse_store_url
 from gradloom_coordinator import tables as t
 from gradloom_coordinator.store_changes import insert_into
 
@@ -33,18 +34,7 @@ def store_url(given: str, data_dir: Path) -> URL:
     """The database that a setting names; empty = a file in the data folder. Raises InvalidInput."""
     if not given:
         return URL.create("sqlite", database=str(data_dir / "gradloom.db"))
-    try:
-        url = make_url(given)
-    except ArgumentError:
-        raise InvalidInput("store_url", "it can't be read; write postgresql://user@host/database") from None
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "postgresql+psycopg") or url.database in (None, "", ":memory:"):
-        shown = url.render_as_string(hide_password=True)
-        raise InvalidInput(
-            "store_url", f"{shown!r} is not allowed; sqlite:///FILE and postgresql://USER@HOST/DATABASE are"
-        )
-    return url
+    return parse_store_url(given)
 
 
 def engine_of(url: URL, answer_limit_s: float | None = None) -> Engine:

@@ -12,7 +12,7 @@ that its shards are of all: once for every shard, however often a task is tried,
 from dataclasses import dataclass, field
 
 from gradloom.tensors import Tensors
-from gradloom_coordinator.events import WorkerId
+from gradloom_coordinator.events import TaskRef, WorkerId
 
 NEVER = -1
 
@@ -30,6 +30,9 @@ class Gathering:
     """Whether ``tensors`` go with the next message."""
     missing: int = 0
     """Workers that hold something which is not in ``tensors``."""
+    owed: int = 0
+    """Shards of the open round whose part of what is handed out has not been counted."""
+    _round: int = 0
     _wanted: bool = False
     _sum: Tensors = field(default_factory=dict)
     """Over the answers to the open round."""
@@ -39,26 +42,33 @@ class Gathering:
         """Have the next round bring what is left out."""
         self._wanted = True
 
-    def open_round(self, holders: frozenset[WorkerId]) -> None:
+    def open_round(self, round_number: int, n_shards: int, holders: frozenset[WorkerId]) -> None:
         """A round is prepared, perhaps anew, while these workers hold something back."""
-        self.asked, self._holders = self._wanted, holders
+        self.asked, self._round, self._holders = self._wanted, round_number, holders
+        self.owed = n_shards if self.hands_out else 0
         self._sum = {}
 
-    def counted(self, worker: WorkerId, left_over: Tensors) -> None:
-        """An answer to the open round is part of the sum."""
+    def counted(self, worker: WorkerId, task: TaskRef, left_over: Tensors, *, holds_back: bool) -> None:
+        """An answer is part of the sum; ``holds_back``: its worker holds more than it has taken up."""
+        if task.round != self._round:  # it was carried over, and knows nothing of this one
+            return
+        self.owed = max(0, self.owed - task.range.size)
         if not self.asked:
             return
-        self._holders -= {worker}
+        if not holds_back:
+            self._holders -= {worker}
         self._sum = _added(self._sum, left_over)
 
-    def end_round(self, iteration: int) -> None:
-        """The round has led to that iteration: what was handed out is with the workers again."""
+    def end_round(self, iteration: int) -> bool:
+        """The round has led to that iteration: what was handed out is with the workers again; whether some is lost."""
+        lost = self.owed > 0
         if self.asked:
             gathered, missing = self._sum, len(self._holders)
             self.drop()
             self.tensors, self.iteration, self.missing = gathered, iteration, missing
         elif not self._wanted:
             self.drop()
+        return lost
 
     def restore(self, tensors: Tensors, iteration: int) -> None:
         """Go on from a checkpoint of that iteration, with nothing asked for."""
@@ -69,7 +79,7 @@ class Gathering:
         """Forget the arrays."""
         self.tensors, self.iteration, self.missing, self.hands_out = {}, NEVER, 0, False
         self.asked = self._wanted = False
-        self._sum = {}
+        self.owed, self._sum = 0, {}
 
 
 def _added(left: Tensors, right: Tensors) -> Tensors:

@@ -85,6 +85,8 @@ class CheckpointKeeper:
             or self._clock() - last.at >= self._every_s
             or 0 < self._every_rounds <= rounds
         ):
+            if last is not None and not last.writing.done():
+                return
             if training.step is Step.TRAIN and run.traffic.waits_for_left_over(run.iterations):
                 return
             self._take(run)
@@ -208,7 +210,9 @@ class CheckpointKeeper:
                 self._metrics.checkpoint_done("failed")
                 self._on_trouble(run, f"no checkpoint can be written to {self._uri}: {_told(error)}")
                 await asyncio.sleep(pause)
-                pause, checkpoint = min(2 * pause, MAX_PAUSE_S), run.checkpoint() or checkpoint
+                pause = min(2 * pause, MAX_PAUSE_S)
+                if not run.traffic.lacks_left_over(run.iterations):
+                    checkpoint = run.checkpoint() or checkpoint
             else:
                 self._metrics.checkpoint_written(self._clock() - start, place.byte_length)
                 if run.rollbacks == rollbacks:

@@ -331,8 +331,8 @@ class Lifecycle:
         while not run.state.final:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                await asyncio.to_thread(self.models.write, training.model, path)
-                await asyncio.to_thread(self.models.share, path)
+                await self.models.in_thread(self.models.write, training.model, path)
+                await self.models.in_thread(self.models.share, path)
                 break
             except OSError as error:  # a full disk may have room again; what was trained is not thrown away
                 self.say(run, f"the model could not be written to {path}: {error}; trying again")

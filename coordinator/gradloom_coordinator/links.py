@@ -5,7 +5,9 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from gradloom.codecs import Account
 from gradloom.streams import FrameOutbox, Outbox
+from gradloom.tensors import Tensors
 from gradloom.v1 import worker_pb2
 from gradloom.wire.frames import refusal_frame
 from gradloom_coordinator.collector import Upload
@@ -22,6 +24,16 @@ class Incoming:
     """None until the scheduler has said that it is wanted."""
     accepted_at: float = 0.0
     """Monotonic; when the first credit was given."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrived:
+    """A partial that is here, until the scheduler has said whether it counts."""
+
+    tensors: Tensors | None
+    """None if its frames were merged as they came."""
+    account: Account
+    holds_back: bool
 
 
 @dataclass(slots=True)

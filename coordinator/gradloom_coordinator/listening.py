@@ -98,8 +98,9 @@ def serve_metrics(
     """Serve the page: its address, and how to stop it; an empty address if none is wished. Raises InvalidInput."""
     if settings.metrics_port is None:
         return "", lambda: None
+    host = settings.metrics_host or settings.host
     try:
-        server, _ = start_http_server(settings.metrics_port, addr=settings.host, registry=registry)
+        server, _ = start_http_server(settings.metrics_port, addr=host, registry=registry)
     except OSError as error:
         raise InvalidInput(
             "metrics_port", f"{settings.metrics_port} can't be bound: {error.strerror}"
@@ -109,4 +110,4 @@ def serve_metrics(
         server.shutdown()
         server.server_close()
 
-    return join_host_port(settings.host, server.server_port), stop
+    return join_host_port(host, server.server_port), stop

@@ -1,20 +1,26 @@
 """Where a coordinator keeps models: in a folder of its own, and with a lease also where those after it find them.
 
 With a lease a file's name holds the epoch: one that has lost its lease, and does not know it yet, overwrites nothing.
-Everything that moves bytes blocks: it is called in threads.
+Everything that moves bytes blocks: it is called in threads, with ``in_thread``.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from gradloom import model_file
 from gradloom.data.sources.opening import filesystem
-from gradloom.data.sources.stores import is_local, make_folder
+from gradloom.data.sources.stores import is_local, make_folder, only_os_errors
 from gradloom.model_file import write_atomically
 from gradloom.models import Model, model_from_bytes
 from gradloom.settings import CoordinatorSettings
 from gradloom_coordinator.events import JobId
+
+T = TypeVar("T")
+THREADS = 8
 
 
 class ModelFiles:
@@ -25,6 +31,12 @@ class ModelFiles:
         self.epoch = 0
         self._keys = settings.keys
         self._shared = f"{settings.checkpoint_uri.rstrip('/')}/models" if settings.lease else ""
+        # threads of its own: a dead mount must not take those that everybody else needs
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="models")
+
+    async def in_thread(self, work: Callable[..., T], *given: object) -> T:
+        """Do one of the things that block beside the event loop. Raises what it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *given))
 
     def new(self, job: JobId) -> Path:
         """Where a model is to be written."""
@@ -39,7 +51,7 @@ class ModelFiles:
         if not self._shared:
             return
         content = path.read_bytes()
-        with _one_kind_of_error(self._shared):
+        with only_os_errors(self._shared):
             fs, folder = filesystem(self._shared)
             make_folder(fs, folder)
             if is_local(fs):
@@ -50,7 +62,7 @@ class ModelFiles:
     def bring(self, path: Path) -> Path:
         """Have a model here that another coordinator has written; the path. Raises OSError."""
         if self._shared and not path.exists():
-            with _one_kind_of_error(self._shared):
+            with only_os_errors(self._shared):
                 fs, folder = filesystem(self._shared)
                 content = fs.cat_file(f"{folder}/{path.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,14 +80,3 @@ class ModelFiles:
     def load(self, path: Path) -> Model:
         """A model, wherever it is. Raises OSError, ModelFileError."""
         return model_from_bytes(self.read(path))
-
-
-@contextmanager
-def _one_kind_of_error(where: str) -> Iterator[None]:
-    """Each kind of file system raises errors of its own."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        raise OSError(f"{where}: {error}") from error

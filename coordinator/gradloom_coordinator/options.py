@@ -5,8 +5,14 @@ from typing import Annotated
 
 import typer
 
+from gradloom_coordinator.lease import LONGEST_S, SHORTEST_S
+
 MetricsPort = Annotated[
     int, typer.Option(envvar="GRADLOOM_METRICS_PORT", help="Port of /metrics; 0 = any, -1 = none.")
+]
+MetricsHost = Annotated[
+    str,
+    typer.Option(envvar="GRADLOOM_METRICS_HOST", help="Where /metrics is served; at --host if empty."),
 ]
 DataDir = Annotated[
     Path, typer.Option(envvar="GRADLOOM_DATA_DIR", help="Where jobs, checkpoints and models are kept.")
@@ -71,8 +77,8 @@ LeaseTtl = Annotated[
         "--lease-ttl",
         envvar="GRADLOOM_LEASE_TTL",
         help="Seconds that a leader which fell silent is waited for before another one leads.",
-        min=2.0,
-        max=300.0,
+        min=SHORTEST_S,
+        max=LONGEST_S,
     ),
 ]
 Advertise = Annotated[

@@ -143,7 +143,10 @@ class JobRun:
         outgoing = Outgoing(message)
         if self.training.step is Step.TRAIN:
             algorithm, traffic = self.training.algorithm, self.traffic
-            outgoing = traffic.prepare(self.in_force, algorithm, message, self.iterations, self.round)
+            n_shards = len(self.training.manifest.shards)
+            outgoing = traffic.prepare(
+                self.in_force, algorithm, message, self.iterations, self.round, n_shards
+            )
             compute.earlier_are_decided = self.all_count
             if traffic.codec != NONE or traffic.verdicts.tracks:
                 compute.uplink.codec, compute.uplink.lineage = traffic.codec, traffic.lineage

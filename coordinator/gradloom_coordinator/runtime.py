@@ -261,7 +261,9 @@ class Coordinator:
         await self._uploads.remove(upload_id, self._data_in_use())
 
     def _data_in_use(self) -> set[str]:
-        return {uri for run in self.runs.values() if not run.state.final for uri in run.spec.data.uris}
+        # a job whose end is not durable yet begins again after a restart
+        using = (run for run in self.runs.values() if not run.state.final or run.ending is not None)
+        return {uri for run in using for uri in run.spec.data.uris}
 
     def workers(self) -> list[WorkerView]:
         """The workers that are here or may come back, by name."""

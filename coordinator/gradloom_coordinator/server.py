@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,6 +23,7 @@ from gradloom_coordinator.access.guard import Guard
 from gradloom_coordinator.durable import Durable, go_on_where_it_ended
 from gradloom_coordinator.gate import Gate
 from gradloom_coordinator.leading import Leading
+from gradloom_coordinator.lease import STEP_DOWN_SHARE
 from gradloom_coordinator.listening import (
     SERVICES,
     Addresses,
@@ -31,6 +32,7 @@ from gradloom_coordinator.listening import (
     options_for,
     serve_metrics,
 )
+from gradloom_coordinator.refusals import Context
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.servicers import ClusterServicer, JobServicer
 from gradloom_coordinator.standby import Standby
@@ -41,10 +43,43 @@ log = logging.getLogger(__name__)
 GRACE_S = 2.0
 ABANDON_S = 0.5
 STEP_DOWN_LIMIT_S = 3.0
-"""After that a coordinator that has lost its lease ends, whatever it is busy with."""
+"""After that a coordinator that has lost its lease ends, whatever it is busy with; sooner if its lease is short."""
 LOST_STATUS = 4
 """Exit status of a coordinator that has lost its lease: whatever looks after it starts it again, as a standby."""
 LAST_CHECKPOINTS_S = 10.0
+
+
+def always() -> str:
+    """No reason against it: for a coordinator without a lease."""
+    return ""
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether a coordinator does what it is for."""
+
+    serving: bool = False
+    why_not: Callable[[], str] = always
+
+    def __call__(self) -> bool:
+        """At this moment; it asks the clock of the lease, so what hangs elsewhere does not matter."""
+        return self.serving and not self.why_not()
+
+
+class Health(health.aio.HealthServicer):  # type: ignore[misc]
+    """Says of every service that it does not serve as long as ``why_not`` gives a reason against it."""
+
+    def __init__(self, why_not: Callable[[], str]) -> None:
+        super().__init__()
+        self._why_not = why_not
+
+    async def Check(  # noqa: N802 - the protocol's name
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        """What a probe asks."""
+        if self._why_not():
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
+        return await super().Check(request, context)
 
 
 @dataclass(slots=True)
@@ -88,21 +123,22 @@ async def start(settings: CoordinatorSettings, leading: Leading | None = None) -
     guard = Guard(settings, coordinator.metrics, coordinator.audit)
     durable = await go_on_where_it_ended(coordinator, leading)
     try:
-        return await _serve(coordinator, durable, [] if leading is None else [Gate(leading.why_not)], guard)
+        return await _serve(coordinator, durable, leading, guard)
     except BaseException:
         await durable.close()
         raise
 
 
 async def _serve(
-    coordinator: Coordinator, durable: Durable, gates: list[Gate], guard: Guard
+    coordinator: Coordinator, durable: Durable, leading: Leading | None, guard: Guard
 ) -> RunningCoordinator:
     settings = coordinator.settings
+    gates = [] if leading is None else [Gate(leading.why_not)]
     server = grpc.aio.server(options=options_for(settings), interceptors=[*gates, guard])
     job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(coordinator), server)
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterServicer(coordinator), server)
     server.add_generic_rpc_handlers((WorkerServicer(coordinator).handler(),))
-    health_servicer = health.aio.HealthServicer()
+    health_servicer = Health(always if leading is None else leading.why_not)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = bind(server, settings)
@@ -126,35 +162,36 @@ async def serve(
     as a standby first; LOST_STATUS says that another one leads now. Raises InvalidInput, Conflict.
     """
     certificates_of(settings)  # what is refused is refused before a database is opened
-    serving = asyncio.Event()
-    async with _probed(settings, serving) as health_address:
+    ready_now = Readiness()
+    async with _probed(settings, ready_now) as health_address:
         if not settings.lease:
             running = await start(settings)
             _catch_signals(stop)
             ready.set_result(replace(running.addresses, health_address=health_address))
-            return await _run(running, stop, serving)
+            return await _run(running, stop, ready_now)
         _catch_signals(stop)
         if settings.tokens_file is not None:  # better now than when it is to lead
             token_file.read(settings.tokens_file)
         standby = Standby(settings)
         async with standby.listening() as addresses:
             ready.set_result(replace(addresses, health_address=health_address))
-            leading = await standby.turn(stop, partial(_step_down, asyncio.get_running_loop(), stop))
+            step_down = partial(_step_down, asyncio.get_running_loop(), stop, step_down_limit_s(settings))
+            leading = await standby.turn(stop, step_down)
         if leading is None:
             return 0
+        ready_now.why_not = leading.why_not
         try:
-            return await _run(await start(standby.settings, leading), stop, serving, leading)
+            status = await _run(await start(standby.settings, leading), stop, ready_now)
         finally:
-            await asyncio.to_thread(leading.release)
+            led_until_now = await asyncio.to_thread(leading.release)
+        return status if led_until_now else LOST_STATUS
 
 
-async def _run(
-    running: RunningCoordinator, stop: asyncio.Event, serving: asyncio.Event, leading: Leading | None = None
-) -> int:
-    serving.set()
+async def _run(running: RunningCoordinator, stop: asyncio.Event, ready_now: Readiness) -> int:
+    ready_now.serving = True
     await stop.wait()
-    serving.clear()
-    if leading is not None and (why := leading.why_not()):
+    ready_now.serving = False
+    if why := ready_now.why_not():
         await running.abandon(why)
         return LOST_STATUS
     await running.stop()
@@ -167,22 +204,27 @@ def _catch_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop.set)
 
 
-def _step_down(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, why: str) -> None:
-    """The lease is lost: stop in order, or at any rate soon; called in the thread that looks after the lease."""
+def step_down_limit_s(settings: CoordinatorSettings) -> float:
+    """No longer than a lease ends before another coordinator may begin."""
+    return min(STEP_DOWN_LIMIT_S, settings.lease_ttl_s * STEP_DOWN_SHARE)
+
+
+def _step_down(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, limit_s: float, why: str) -> None:
+    """The lease is lost: stop in order, or at any rate soon; called in a thread that looks after the lease."""
     log.error("%s", why)
-    last_resort = threading.Timer(STEP_DOWN_LIMIT_S, os._exit, (LOST_STATUS,))
+    last_resort = threading.Timer(limit_s, os._exit, (LOST_STATUS,))
     last_resort.daemon = True
     last_resort.start()
     loop.call_soon_threadsafe(stop.set)
 
 
 @contextlib.asynccontextmanager
-async def _probed(settings: CoordinatorSettings, serving: asyncio.Event) -> AsyncIterator[str]:
+async def _probed(settings: CoordinatorSettings, is_ready: Callable[[], bool]) -> AsyncIterator[str]:
     """Answer probes meanwhile; gives the address, empty = no port for them."""
     if settings.health_port is None:
         yield ""
         return
-    server = HealthServer(settings.health_host, settings.health_port, serving.is_set, SERVICES)
+    server = HealthServer(settings.health_host, settings.health_port, is_ready, SERVICES)
     try:
         yield await server.start()
     finally:

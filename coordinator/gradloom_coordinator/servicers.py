@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from gradloom import __version__
 from gradloom.algorithms import describe, names
-from gradloom.errors import GradloomError, NotFound
+from gradloom.errors import GradloomError, NotFound, TooManyCalls
 from gradloom.v1 import cluster_service_pb2, cluster_service_pb2_grpc, job_service_pb2, job_service_pb2_grpc
 from gradloom.watching import ClusterChange
 from gradloom.wire.access import audit_to_proto, caller_to_proto
@@ -23,6 +23,7 @@ from gradloom.wire.queries import answer_to_proto, question_from_proto
 from gradloom.wire.times import set_time
 from gradloom.wire.traces import head_to_proto, spans_to_proto
 from gradloom_coordinator.access.callers import CALLER
+from gradloom_coordinator.access.rates import OpenStreams
 from gradloom_coordinator.refusals import Context, answering_errors, refuse, who
 from gradloom_coordinator.runtime import Coordinator
 
@@ -31,6 +32,8 @@ QUERY_LIMIT_S = 30.0
 QUERY_SHARE = 0.9
 """Of its caller's patience: so that there is time to say why there is no answer."""
 MODEL_CHUNK_BYTES = 1024 * 1024
+DOWNLOADS, DOWNLOADS_OF_ONE = 8, 4
+"""Models that are sent at a time, each held in memory as a whole; and those of one caller."""
 
 
 class JobServicer(job_service_pb2_grpc.JobServiceServicer):
@@ -38,6 +41,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
+        self._downloads = OpenStreams(DOWNLOADS_OF_ONE, DOWNLOADS)
 
     @answering_errors
     async def SubmitJob(
@@ -147,8 +151,9 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.GetModelRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.GetModelResponse]:
         try:
-            path = self._coordinator.records.model_path(request.job_id)
-            content = await asyncio.to_thread(self._coordinator.jobs.models.read, path)
+            path, models = self._coordinator.records.model_path(request.job_id), self._coordinator.jobs.models
+            self._count_download(context)
+            content = await models.in_thread(models.read, path)
         except GradloomError as error:
             await refuse(context, error)
             return
@@ -157,6 +162,12 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             return
         for offset in range(0, len(content), MODEL_CHUNK_BYTES):
             yield job_service_pb2.GetModelResponse(chunk=content[offset : offset + MODEL_CHUNK_BYTES])
+
+    def _count_download(self, context: Context) -> None:
+        key = CALLER.get().key
+        if problem := self._downloads.open(key):
+            raise TooManyCalls(f"models are being sent: {problem}; again in 1 s", retry_after_s=1.0)
+        context.add_done_callback(lambda _: self._downloads.close(key))
 
     async def GetTrace(
         self, request: job_service_pb2.GetTraceRequest, context: Context
@@ -288,7 +299,7 @@ class ClusterServicer(cluster_service_pb2_grpc.ClusterServiceServicer):
     ) -> cluster_service_pb2.InjectFaultResponse:
         response = cluster_service_pb2.InjectFaultResponse()
         at = self._coordinator.inject(request.worker, fault_from_proto(request.fault))
-        response.at.FromNanoseconds(round(at * 1e9))
+        set_time(response.at, at)
         return response
 
     @answering_errors

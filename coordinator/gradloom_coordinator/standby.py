@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -23,15 +22,17 @@ from gradloom.settings import CoordinatorSettings
 from gradloom.tls import WILDCARDS, join_host_port
 from gradloom_coordinator.databases import store_url
 from gradloom_coordinator.gate import Closed
-from gradloom_coordinator.leading import Leading
-from gradloom_coordinator.lease import Tenure, Wait
+from gradloom_coordinator.leading import Leading, since_boot
+from gradloom_coordinator.lease import Tenure
 from gradloom_coordinator.lease_table import LeaseTable
-from gradloom_coordinator.listening import OPTIONS, SERVICES, Addresses, bind, serve_metrics
+from gradloom_coordinator.listening import SERVICES, Addresses, bind, options_for, serve_metrics
 
 log = logging.getLogger(__name__)
 
 GRACE_S = 0.2
 DATABASE_PAUSE_S = 1.0
+NO_DATABASE = "standby; the database can't be reached"
+"""What callers are told, who may be strangers; the log says which, and why."""
 
 
 class Standby:
@@ -41,12 +42,12 @@ class Standby:
         check_lease(settings)
         uploads = settings.upload_uri or f"{settings.checkpoint_uri.rstrip('/')}/uploads"
         self.settings = replace(settings, upload_uri=uploads)
-        self.why = "standby; it has not looked yet who leads"
+        self.why = self._said = "standby; it has not looked yet who leads"
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Addresses]:
         """Refuse calls meanwhile; gives where. Raises InvalidInput for a port that can't be used."""
-        server = grpc.aio.server(options=OPTIONS)
+        server = grpc.aio.server(options=options_for(self.settings))
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         server.add_generic_rpc_handlers((Closed(lambda: self.why),))
@@ -63,7 +64,9 @@ class Standby:
         finally:
             await asyncio.gather(asyncio.to_thread(stop_metrics), server.stop(GRACE_S))
 
-    async def turn(self, stop: asyncio.Event, on_lost: Callable[[str], None]) -> Leading | None:
+    async def turn(
+        self, stop: asyncio.Event, on_lost: Callable[[str], None], clock: Callable[[], float] = since_boot
+    ) -> Leading | None:
         """Wait until the lease is ours, however long the database is away; None if ``stop`` is set before.
 
         Raises Conflict if a coordinator without a lease uses the database, VersionMismatch for a newer one's tables.
@@ -78,13 +81,15 @@ class Standby:
                     if not prepared:
                         await asyncio.to_thread(table.prepare)
                         prepared = True
-                    answer = await asyncio.to_thread(table.bid, time.monotonic())
+                    answer = await asyncio.to_thread(table.bid, clock())
                 except Unavailable as error:
-                    answer = Wait(DATABASE_PAUSE_S, f"standby; {error.message}")
+                    self._say(NO_DATABASE, error.message)
+                    await _pause(stop, DATABASE_PAUSE_S)
+                    continue
                 if isinstance(answer, Tenure):
                     log.info("%s; this coordinator leads now, epoch %d", answer.because, answer.epoch)
                     leads = True
-                    return Leading(table, answer, on_lost)
+                    return Leading(table, answer, on_lost, clock)
                 self._say(answer.reason)
                 await _pause(stop, answer.for_s)
             return None
@@ -92,10 +97,11 @@ class Standby:
             if not leads:
                 table.close()
 
-    def _say(self, why: str) -> None:
-        if why != self.why:
-            log.info("%s", why)
-        self.why = why
+    def _say(self, why: str, because: str = "") -> None:
+        said = f"{why}: {because}" if because else why
+        if said != self._said:
+            log.info("%s", said)
+        self.why, self._said = why, said
 
 
 def check_lease(settings: CoordinatorSettings) -> None:

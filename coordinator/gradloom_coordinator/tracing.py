@@ -17,6 +17,9 @@ from gradloom_coordinator.packed_spans import TraceReading, packed_round, packed
 
 MAX_TASKS = 16_384
 MAX_ROUNDS = 4_096
+MAX_WORKERS = 4_096
+"""Names of one job; workers beyond them are counted together."""
+OTHERS = "others"
 MAX_JOBS = 16
 
 
@@ -175,6 +178,9 @@ class TraceBook:
 
     def _totals(self, worker: WorkerId, given_at: float, now: float) -> _Totals:
         totals = self._workers.get(worker)
+        if totals is None and len(self._workers) >= MAX_WORKERS:
+            worker = OTHERS
+            totals = self._workers.get(worker)
         if totals is None:
             totals = _Totals(len(self._workers), given_at, self._stood_s, self._stood_s, now)
             self._workers[worker] = totals

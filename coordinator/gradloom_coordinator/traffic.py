@@ -51,7 +51,13 @@ class Traffic:
     _released: bool = False
 
     def prepare(
-        self, spec: JobSpec, algorithm: Algorithm[object], message: Tensors, iteration: int, round_number: int
+        self,
+        spec: JobSpec,
+        algorithm: Algorithm[object],
+        message: Tensors,
+        iteration: int,
+        round_number: int,
+        n_shards: int,
     ) -> Outgoing:
         """What is sent to the workers in a round of training."""
         self.started = True
@@ -61,7 +67,7 @@ class Traffic:
         codec = parse_codec(self.codec)
         self._remembers = codec is not None and codec.has_memory
         self.verdicts.tracks |= self._remembers or self.gathering.hands_out
-        self.gathering.open_round(frozenset(self.verdicts.holders))
+        self.gathering.open_round(round_number, n_shards, frozenset(self.verdicts.holders))
         self.downlink = canonical_text(spec.downlink, "downlink")
         if self._ahead is not None and self._ahead[:2] == (iteration, self.downlink):
             outgoing, self._ahead = self._ahead[2], None
@@ -127,16 +133,26 @@ class Traffic:
         if self._picks:
             self._picker.measured(wire_bytes, raw_bytes, seconds)
 
-    def counted(self, worker: WorkerId, task: TaskRef, account: Account, left_over: Tensors) -> None:
-        """A partial is part of the sum; ``left_over``: what of its gradients its worker keeps, where we asked."""
+    def counted(
+        self,
+        worker: WorkerId,
+        task: TaskRef,
+        account: Account,
+        left_over: Tensors,
+        *,
+        holds_back: bool = False,
+    ) -> None:
+        """A partial is part of the sum; ``left_over``: what of its gradients its worker keeps, where we asked;
+        ``holds_back``: the worker keeps more, of other partials.
+        """
         self.ledger.counted(account)
-        self.gathering.counted(worker, left_over)
-        self.verdicts.count(worker, task, left_over=self._remembers)
+        self.gathering.counted(worker, task, left_over, holds_back=holds_back)
+        self.verdicts.count(worker, task, left_over=self._remembers or holds_back)
 
     def end_round(self, seconds: float, iteration: int, *, sparse_suits: bool) -> str | None:
         """A round of training is over, and has led to that iteration; what to tell people."""
         self.ledger.end_round()
-        self.gathering.end_round(iteration)
+        self.ledger.resets += self.gathering.end_round(iteration)
         if not self._picks:
             return None
         return self._picker.end_round(seconds, element_bytes=ELEMENT_BYTES, sparse_suits=sparse_suits)

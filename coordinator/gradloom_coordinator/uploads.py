@@ -8,20 +8,26 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from gradloom.data.sources.opening import filesystem
-from gradloom.data.sources.stores import make_folder
+from gradloom.data.sources.stores import make_folder, only_os_errors
 from gradloom.data.upload_names import is_upload, upload_name
-from gradloom.errors import InvalidInput, NotInTime, Overloaded, Unavailable
+from gradloom.errors import DataError, InvalidInput, NotInTime, Overloaded, Unavailable
 from gradloom.settings import CoordinatorSettings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SILENCE_LIMIT_S = 60.0
 """A client that sends nothing for so long is not waited for: what it began holds a stream and room."""
+FILE_LIMIT_S = 30.0
+"""How long the folder may take over one thing, the waiting for a thread included."""
+THREADS = 8
 
 
 @dataclass(slots=True)
@@ -42,6 +48,8 @@ class Uploads:
 
     def __init__(self, settings: CoordinatorSettings, clock: Callable[[], float]) -> None:
         self._folder = (settings.upload_uri or str(settings.data_dir / "uploads")).rstrip("/")
+        if settings.upload_uri:
+            _check(settings.upload_uri)
         self._limit_bytes = settings.upload_limit_bytes
         self._keep_s = settings.upload_keep_s
         self._clock = clock
@@ -49,6 +57,8 @@ class Uploads:
         self._arriving: dict[str, int] = {}
         """Bytes so far of those that are not whole yet."""
         self._looked = False
+        # threads of its own: a dead mount must not take those that everybody else needs
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
 
     async def take(self, chunks: AsyncIterator[bytes]) -> Upload:
         """Write the chunks as one file. Raises InvalidInput, Overloaded or Unavailable; nothing is left then."""
@@ -59,7 +69,7 @@ class Uploads:
             await self._write(name, uri, chunks)
             kept = self._kept[name] = Upload(name, uri, self._arriving[name], self._clock())
         except BaseException as error:  # a client that went away in the middle too
-            await asyncio.shield(asyncio.to_thread(_remove, uri))
+            await asyncio.shield(self._removed(uri))
             if isinstance(error, OSError):
                 raise Unavailable(f"the upload can't be written to {self._folder}: {error}") from error
             raise
@@ -69,14 +79,32 @@ class Uploads:
         return kept
 
     async def _write(self, name: str, uri: str, chunks: AsyncIterator[bytes]) -> None:
-        file = await asyncio.to_thread(_create, uri)
+        file = await self._in_thread(_do, uri, _create, uri)
         try:
             async for chunk in _punctual(chunks):
                 self._arriving[name] += len(chunk)
                 self._check_room(self._arriving[name])
-                await asyncio.to_thread(file.write, chunk)
+                await self._in_thread(_do, uri, file.write, chunk)
         finally:
-            await asyncio.to_thread(file.close)
+            await self._in_thread(_do, uri, file.close)
+
+    async def _in_thread(self, work: Callable[..., T], *given: object) -> T:
+        """Touch files beside the event loop. Raises NotInTime, and what the work raises."""
+        working = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *given))
+        try:
+            async with asyncio.timeout(FILE_LIMIT_S) as limit:
+                return await working
+        except TimeoutError:
+            if not limit.expired():  # the file system's own
+                raise
+            raise NotInTime(f"{self._folder} did not answer within {FILE_LIMIT_S:g} s") from None
+
+    async def _removed(self, uri: str) -> None:
+        """Remove a file, or say that it stays."""
+        try:
+            await self._in_thread(_remove, uri)
+        except NotInTime as error:
+            log.warning("the upload %s can't be removed: %s", uri, error.message)
 
     def _check_room(self, size_bytes: int) -> None:
         if size_bytes > self._limit_bytes:
@@ -112,16 +140,34 @@ class Uploads:
                 kept.last_used = now
             elif kept.unwanted or now - kept.last_used >= self._keep_s:
                 self._kept.pop(kept.upload_id, None)
-                await asyncio.to_thread(_remove, kept.uri)
+                await self._removed(kept.uri)
 
     async def _look_for_older(self) -> None:
         """Once: take over what a coordinator before us has left in the folder, or a client on this machine."""
         if self._looked:
             return
         self._looked = True
-        for name, size_bytes in await asyncio.to_thread(_listed, self._folder):
+        try:
+            listed = await self._in_thread(_listed, self._folder)
+        except NotInTime:
+            self._looked = False
+            raise
+        for name, size_bytes in listed:
             if name not in self._kept and name not in self._arriving:
                 self._kept[name] = Upload(name, f"{self._folder}/{name}", size_bytes, self._clock())
+
+
+def _check(folder: str) -> None:
+    try:
+        filesystem(folder)
+    except DataError as error:
+        why = error.problem.removeprefix("can't be opened: ")
+        raise InvalidInput("upload_uri", f"{folder!r} can't be used: {why}") from None
+
+
+def _do(uri: str, work: Callable[..., T], *given: object) -> T:
+    with only_os_errors(uri):
+        return work(*given)
 
 
 def _create(uri: str) -> Any:

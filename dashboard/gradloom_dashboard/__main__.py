@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -21,12 +23,12 @@ from gradloom_dashboard import options
 if TYPE_CHECKING:
     from gradloom_dashboard.server import Settings
 
-app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
 log = logging.getLogger("gradloom_dashboard")
 ROLES = (Role.VIEWER, Role.OPERATOR)
-MAY_DO = (
-    "What anybody may do here at most: viewer only looks, operator steers. The coordinator has the last word."
-)
+LEAVE_LIMIT_S = 8.0
 
 
 @app.command()
@@ -104,7 +106,21 @@ async def _serve(
         sys.stdout.write(f"{words}\n")
         sys.stdout.flush()
 
+    limit = asyncio.create_task(_limit_leaving(stop))
     await serve(settings, stop, ready)
+    limit.cancel()
+    # threads that wait for a cluster which is away would be waited for
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+async def _limit_leaving(stop: asyncio.Event) -> None:
+    """Whatever hangs on the way out: the process is gone soon after it was told to leave."""
+    await stop.wait()
+    timer = threading.Timer(LEAVE_LIMIT_S, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _refuse(sentence: str, status: int) -> NoReturn:
@@ -112,10 +128,10 @@ def _refuse(sentence: str, status: int) -> NoReturn:
     raise typer.Exit(status)
 
 
-def main() -> None:
-    """Run the process."""
-    app()
+def main(name: str | None = None) -> None:
+    """Run the process; ``name`` is what its help calls it, by default that of the script that was started."""
+    app(prog_name=name)
 
 
 if __name__ == "__main__":
-    main()
+    main("gradloom dashboard")  # which starts it as a module

@@ -1,12 +1,9 @@
 """A chart of a page: its options go to the browser as they are, in ``curve.js``."""
 
 from nicegui import ui
-from nicegui.elements import echart
+from nicegui.elements import echart  # noqa: F401 - importing it makes the library known to the pages
 
 from gradloom_dashboard.charts import Options
-
-LIBRARY = echart.EChart
-"""Importing it makes the library known to the pages."""
 
 
 class Curve(ui.element, component="curve.js"):

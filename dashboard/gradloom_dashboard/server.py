@@ -17,7 +17,7 @@ from nicegui import ui
 from gradloom.errors import GradloomError, InvalidInput
 from gradloom.roles import Role
 from gradloom.settings import Access
-from gradloom.tls import is_loopback
+from gradloom.tls import is_loopback, join_host_port
 from gradloom_dashboard.cluster_page import cluster_page
 from gradloom_dashboard.gates import HEALTH, LOGIN, LOGOUT, Gates, check_openness, gates_of, next_page
 from gradloom_dashboard.guard import Guard
@@ -78,7 +78,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], 
         with contextlib.closing(Reception(cluster, require_login=login)) as reception:
             server = uvicorn.Server(_config(reception, gates))
             host, port = listener.getsockname()[:2]
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            ready(f"http://{join_host_port(host, port)}")
             aside = [asyncio.create_task(_end(server, stop)), asyncio.create_task(_keep_checking(reception))]
             await server.serve(sockets=[listener])
             for task in aside:
@@ -209,4 +209,4 @@ def _listener(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise InvalidInput("port", f"{host}:{port} can't be listened at: {error}") from error
+        raise InvalidInput("port", f"{join_host_port(host, port)} can't be listened at: {error}") from error

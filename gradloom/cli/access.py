@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradloom.cli.moments import iso_time
 from gradloom.cli.options import DEFAULT_CLUSTER, AsJson, Cluster
 
 if TYPE_CHECKING:
@@ -121,13 +122,14 @@ def whoami(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
     with connect(cluster) as client:
         me = client.whoami()
     if as_json:
-        write_json(asdict(me))
+        write_json({**asdict(me), "expires": iso_time(me.expires)})
     elif me.how == "open":
         write_line("this cluster asks nobody who they are: whoever reaches it may do everything")
     else:
         until = "" if me.expires is None else f", until {time_text(me.expires)}"
         by = "token and certificate" if me.how == "both" else me.how
-        write_line(f"{me.name}, {me.role or 'without a role'}, by {by}{until}")
+        role = f"role {me.role}" if me.role else "no role"
+        write_line(f"{me.name} ({role}), by {by}{until}")
 
 
 def audit(
@@ -145,7 +147,7 @@ def audit(
     with connect(cluster) as client:
         found = client.audit(last)
     if as_json:
-        write_json([asdict(entry) for entry in found])
+        write_json([{**asdict(entry), "at": iso_time(entry.at)} for entry in found])
         return
     results().print(views.audit_table(found))
 
@@ -155,6 +157,6 @@ def _values(token: "Token") -> dict[str, object]:
         "name": token.name,
         "role": token.role,
         "id": token.id,
-        "created": token.created,
-        "expires": token.expires,
+        "created": iso_time(token.created),
+        "expires": iso_time(token.expires),
     }

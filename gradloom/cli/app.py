@@ -18,6 +18,7 @@ from gradloom.cli.options import (
     ClusterIfAny,
     Codec,
     Data,
+    DataAllow,
     Downlink,
     Format,
     Insecure,
@@ -31,6 +32,7 @@ from gradloom.cli.options import (
     Synchrony,
     WorkerName,
 )
+from gradloom.cli.panels import InPanels
 from gradloom.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ EPILOG = (
 )
 
 app = typer.Typer(
+    cls=InPanels,
     help="Train models on data that is spread over many machines.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -80,11 +83,13 @@ def up(
     ] = False,
     certs: Certs = None,
     insecure: Insecure = False,
+    data_allow: DataAllow = "",
     as_json: AsJson = False,
 ) -> None:
     """Run a cluster on this machine until Ctrl-C."""
     from gradloom.cli import serving
     from gradloom.cli.training import default_workers
+    from gradloom.data.allowed import given_roots
     from gradloom.local import LocalCluster
     from gradloom.tls import ClusterTls
 
@@ -98,6 +103,7 @@ def up(
         allow_chaos=allow_chaos,
         tls=None if certs is None else ClusterTls.of(certs),
         insecure=insecure,
+        data_allow=given_roots(data_allow),
     )
     serving.up(cluster, as_json=as_json)
 

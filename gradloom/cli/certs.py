@@ -68,7 +68,7 @@ def init(
     if not as_json:
         say(f"keep {folder / 'ca.key'} secret: whoever has it can be anybody")
     if not (as_json or only_ca):
-        write_line(f"serve  gradloom up --host 0.0.0.0 --certs {folder}")
+        write_line(f"serve  gradloom up --host 0.0.0.0 --certs {folder} --data-allow /FOLDER/OF/DATA")
         write_line(f'use    eval "$(gradloom certs env admin --dir {folder})"')
 
 
@@ -84,10 +84,10 @@ def issue(
 ) -> None:
     """Issue a certificate: NAME.pem and NAME.key in the folder."""
     from gradloom.certificate_folder import issue_into
-    from gradloom.certificates import Wish, role_named
+    from gradloom.certificates import Wish, certificate_role_named
     from gradloom.credentials import utc_now
 
-    wanted, now = role_named(role), utc_now()
+    wanted, now = certificate_role_named(role), utc_now()
     wish = Wish(name, wanted, _hosts(wanted, hosts), days)
     _show([issue_into(folder, wish, now, force=force)], now, as_json)
 

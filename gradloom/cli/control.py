@@ -80,14 +80,14 @@ def note(
     job: JobId,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Words of your own.")],
     cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
 ) -> None:
     """Add words of your own to a job's events."""
     from gradloom.cli.connecting import connect
-    from gradloom.cli.output import write_line
 
     with connect(cluster) as client:
         client.job(job).note(text)
-    write_line(f"noted on job {job}")
+    _say({"job_id": job, "note": text}, f"noted on job {job}", as_json)
 
 
 def replay(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
@@ -103,34 +103,49 @@ def replay(job: JobId, cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = Fal
         write_line(f"job {again.id} does again what job {job} did; follow it with: gradloom watch {again.id}")
 
 
-def drain(worker: WorkerName, reason: Reason = "", cluster: Cluster = DEFAULT_CLUSTER) -> None:
+def drain(
+    worker: WorkerName,
+    reason: Reason = "",
+    cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
+) -> None:
     """Have a worker finish what it computes and leave."""
     from gradloom.cli.connecting import connect
-    from gradloom.cli.output import write_line
 
     with connect(cluster) as client:
         client.drain(worker, reason)
-    write_line(f"worker {worker} drains")
+    _say({"worker": worker, "done": "drain"}, f"worker {worker} drains", as_json)
 
 
-def exclude(worker: WorkerName, reason: Reason = "", cluster: Cluster = DEFAULT_CLUSTER) -> None:
+def exclude(
+    worker: WorkerName,
+    reason: Reason = "",
+    cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
+) -> None:
     """Give a worker no work until it is readmitted."""
     from gradloom.cli.connecting import connect
-    from gradloom.cli.output import write_line
 
     with connect(cluster) as client:
         client.exclude(worker, reason)
-    write_line(f"worker {worker} gets no work until: gradloom readmit {worker}")
+    _say(
+        {"worker": worker, "done": "exclude"},
+        f"worker {worker} gets no work until: gradloom readmit {worker}",
+        as_json,
+    )
 
 
-def readmit(worker: WorkerName, cluster: Cluster = DEFAULT_CLUSTER) -> None:
+def readmit(
+    worker: WorkerName,
+    cluster: Cluster = DEFAULT_CLUSTER,
+    as_json: AsJson = False,
+) -> None:
     """Let a worker in again that was excluded, by a person or for its failures."""
     from gradloom.cli.connecting import connect
-    from gradloom.cli.output import write_line
 
     with connect(cluster) as client:
         client.readmit(worker)
-    write_line(f"worker {worker} is let in")
+    _say({"worker": worker, "done": "readmit"}, f"worker {worker} is let in", as_json)
 
 
 def why(
@@ -151,6 +166,15 @@ def why(
     else:
         for sentence in sentences:
             write_line(sentence)
+
+
+def _say(values: dict[str, str], sentence: str, as_json: bool) -> None:
+    from gradloom.cli.output import write_json, write_line
+
+    if as_json:
+        write_json(values)
+    else:
+        write_line(sentence)
 
 
 def _show(cluster: str, job: str, act: "Callable[[Job], JobView]", as_json: bool) -> None:

@@ -80,19 +80,24 @@ def _facts(
     from gradloom.doctor import measuring
     from gradloom.doctor.asking import ask
     from gradloom.doctor.facts import Facts
+    from gradloom.settings import with_store_password
 
     given, now = access(), utc_now()
+    store = measuring.database(with_store_password(store_url)) if store_url else None
+    answer = None if cluster is None else ask(cluster, given)
+    ours = measuring.ports_here(answer.address) if answer is not None and not answer.problem else frozenset()
     return Facts(
         now=now,
         version=__version__,
         machine=measuring.machine(os.environ.get("OPENBLAS_CORETYPE", "")),
         packages=measuring.packages(),
-        ports=tuple(map(measuring.port, ports)) or measuring.usual_ports(),
+        ports=tuple(measuring.port(number, ours, given.tls) for number in ports)
+        or measuring.usual_ports(ours, given.tls),
         tls=None if given.tls is None else measuring.tls(given.tls, now),
         insecure=given.insecure,
         storage=measuring.folders(named),
-        store=measuring.database(store_url) if store_url else None,
-        cluster=None if cluster is None else ask(cluster, given),
+        store=store,
+        cluster=answer,
     )
 
 

@@ -1,6 +1,7 @@
 """``gradloom keygen``: a key for what lies on disk, in a file that only its owner reads."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def keygen(
     from gradloom.cli.output import write_json, write_line
     from gradloom.keys import new_key, parse_keys
 
+    file = file.expanduser().absolute()
     key = new_key()
     (written,) = parse_keys(key, "key").keys
     older = _older(file) if rotate else ""
@@ -35,9 +37,8 @@ def keygen(
         write_json({"file": str(file), "key_id": written.id, "keys": older.count("\n") + 1})
     else:
         write_line(f"key  {written.id}  in {file}")
-        write_line(
-            f"use it:  export GRADLOOM_ENCRYPTION_KEY_FILE={file}      keep a copy: nothing opens without it"
-        )
+        told = f"export GRADLOOM_ENCRYPTION_KEY_FILE={shlex.quote(str(file))}"
+        write_line(f"use it:  {told}      keep a copy: nothing opens without it")
 
 
 def _older(file: Path) -> str:
@@ -55,8 +56,11 @@ def _older(file: Path) -> str:
 
 
 def _write(file: Path, text: str, *, replace: bool) -> None:
-    """Write beside the file, then take its name: without ``replace`` only a name that is free. Raises InvalidInput."""
-    from gradloom.errors import InvalidInput
+    """Write beside the file, then take its name: without ``replace`` only a name that is free.
+
+    Raises InvalidInput, Conflict if it is not free.
+    """
+    from gradloom.errors import Conflict, InvalidInput
 
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -75,9 +79,8 @@ def _write(file: Path, text: str, *, replace: bool) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except FileExistsError:
-        raise InvalidInput(
-            "file",
-            f"{file} is there already and is not overwritten; name another, or add a key with --rotate",
+        raise Conflict(
+            f"{file} is there already and is not overwritten; name another, or add a key with --rotate"
         ) from None
     except OSError as error:
         raise InvalidInput("file", f"{file} can't be written: {error.strerror}") from None

@@ -67,10 +67,25 @@ ClusterIfAny = Annotated[
 Certs = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", help="Mutual TLS with the certificates in a folder of: gradloom certs init."
+        metavar="FOLDER",
+        envvar="GRADLOOM_CERTS",
+        help="Mutual TLS with the certificates in a folder of: gradloom certs init.",
+    ),
+]
+DataAllow = Annotated[
+    str,
+    typer.Option(
+        metavar="ROOTS",
+        envvar="GRADLOOM_DATA_ALLOW",
+        help="Data that jobs may read: /FOLDER or s3://BUCKET/PREFIX, with commas between; none = only what clients "
+        "sent, which is the default beyond loopback; on loopback it is everything.",
     ),
 ]
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure", help="Let plain text leave this machine: anybody there may do everything."),
+    typer.Option(
+        "--insecure",
+        envvar="GRADLOOM_INSECURE",
+        help="Let plain text leave this machine: anybody there may do everything.",
+    ),
 ]

@@ -66,6 +66,8 @@ def refuse(error: BaseException, as_json: bool) -> int:
 
 def _refuse_usage(error: Exception, as_json: bool) -> int:
     sentence = error.format_message() if hasattr(error, "format_message") else str(error)
+    if not sentence:  # a group without a command has shown its help, and has nothing to add
+        return 2
     name = getattr(getattr(error, "param", None), "name", None) or getattr(error, "option_name", None)
     _tell("UsageError", name, sentence, as_json)
     context = getattr(error, "ctx", None)

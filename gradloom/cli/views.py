@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -251,8 +252,14 @@ def audit_table(entries: Iterable[AuditEntry]) -> Table:
     for one in entries:
         what = " ".join([one.method, *(f"{name}={value}" for name, value in one.fields.items())])
         result = f"{one.result}: {one.detail}" if one.detail else one.result
-        table.add_row(time_text(one.at), one.who, one.role, one.peer, what, one.subject, result)
+        table.add_row(time_text(one.at), one.who, one.role, _peer_text(one.peer), what, one.subject, result)
     return table
+
+
+def _peer_text(peer: str) -> str:
+    """``[::1]:57498`` of gRPC's ``ipv6:%5B::1%5D:57498``."""
+    kind, _, rest = peer.partition(":")
+    return unquote(rest) if kind in ("ipv4", "ipv6") else peer
 
 
 def _table(*columns: str) -> Table:

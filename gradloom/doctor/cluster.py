@@ -127,6 +127,7 @@ def _by_kind(workers: list[WorkerView], kind: Callable[[WorkerView], str]) -> di
 
 
 def _kinds(workers: tuple[WorkerView, ...]) -> str:
-    cores, memory = sum(one.cores for one in workers), sum(one.memory_bytes for one in workers)
+    hosts = {one.host: one for one in workers}.values()  # workers that share a machine share its cores
+    cores, memory = sum(one.cores for one in hosts), sum(one.memory_bytes for one in hosts)
     blas = sorted({one.runtime.blas for one in workers if one.runtime is not None and one.runtime.blas})
     return ", ".join([f"{cores:g} cores", f"{size(memory)} memory", *blas])

@@ -8,17 +8,22 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from platform import platform, python_version
+from typing import TYPE_CHECKING
 
 from gradloom.doctor.facts import MachineFact, PackageFact, PortFact, PortState, StorageFact, TlsFact
 from gradloom.errors import InvalidInput, Unavailable
 from gradloom.machine import cpu_cores, installed, memory_bytes, runtime
 from gradloom.settings import DEFAULT_PORT
-from gradloom.tls import TlsFiles
+from gradloom.tls import TlsFiles, host_and_port, is_loopback, join_host_port
+
+if TYPE_CHECKING:
+    from gradloom.certificate_files import Material
 
 LIMIT_S = 3.0
 """Of each question to a port or a database."""
@@ -80,21 +85,45 @@ def _available_bytes() -> int | None:
 # ---- ports
 
 
-def usual_ports() -> tuple[PortFact, ...]:
-    """Those that services take unless they are told otherwise."""
+def usual_ports(ours: Collection[int] = (), files: TlsFiles | None = None) -> tuple[PortFact, ...]:
+    """Those that services take unless they are told otherwise; ``ours`` and ``files`` as ``port_state`` takes them."""
     return tuple(
-        PortFact(port, service, option, port_state("127.0.0.1", port), needed)
+        PortFact(port, service, option, port_state("127.0.0.1", port, ours, files), needed)
         for port, service, option, needed in USUAL_PORTS
     )
 
 
-def port(number: int) -> PortFact:
+def port(number: int, ours: Collection[int] = (), files: TlsFiles | None = None) -> PortFact:
     """One that somebody asks for."""
-    return PortFact(number, "asked for", "--port", port_state("127.0.0.1", number), needed=True)
+    state = port_state("127.0.0.1", number, ours, files)
+    return PortFact(number, "asked for", "--port", state, needed=True)
 
 
-def port_state(host: str, number: int) -> PortState:
-    """Whether a service could listen there."""
+def ports_here(address: str) -> frozenset[int]:
+    """Those of ``address`` that are this machine's; ``address`` is one that has answered: ``host:port``, or several."""
+    pairs = [host_and_port(part) for part in address.split(",")]
+    return frozenset(int(number) for host, number in pairs if number.isdigit() and _is_this_machine(host))
+
+
+def _is_this_machine(host: str) -> bool:
+    if is_loopback(host):
+        return True
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(place)  # sends nothing: it only chooses the address that we would speak from
+            return bool(probe.getsockname()[0] == place[0])
+    except OSError:
+        return False
+
+
+def port_state(
+    host: str, number: int, ours: Collection[int] = (), files: TlsFiles | None = None
+) -> PortState:
+    """Whether a service could listen there.
+
+    ``ours``: ports of which gradloom is known to answer; ``files``: to ask those with that speak TLS.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -102,21 +131,31 @@ def port_state(host: str, number: int) -> PortState:
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return PortState.OURS if _answers(host, number) else PortState.TAKEN
+                known = number in ours or _answers(host, number, files)
+                return PortState.OURS if known else PortState.TAKEN
             return PortState.FORBIDDEN
     return PortState.FREE
 
 
-def _answers(host: str, number: int) -> bool:
+def _answers(host: str, number: int, files: TlsFiles | None) -> bool:
     """Whether something of gradloom listens there: gRPC with our services, our metrics, or the control room."""
     from gradloom.health import said_by
 
-    try:
-        if said_by(f"{host}:{number}", "gradloom.v1.JobService", LIMIT_S) in ("SERVING", "NOT_SERVING"):
-            return True
-    except Unavailable:
-        pass
+    for material in (None, *_material(files)):
+        with suppress(Unavailable):
+            said = said_by(join_host_port(host, number), "gradloom.v1.JobService", LIMIT_S, material)
+            if said in ("SERVING", "NOT_SERVING"):
+                return True
     return any("gradloom" in _page(host, number, path) for path in ("/metrics", "/"))
+
+
+def _material(files: TlsFiles | None) -> "tuple[Material, ...]":
+    """What the files hold; nothing if they are no good, which is a finding of its own."""
+    from gradloom.certificate_files import read_material
+
+    with suppress(InvalidInput):
+        return () if files is None else (read_material(files, datetime.now(UTC)),)
+    return ()
 
 
 def _page(host: str, number: int, path: str) -> str:
@@ -205,8 +244,14 @@ def _name() -> str:
 
 
 def database(url: str) -> StorageFact:
-    """Whether a PostgreSQL answers; a file of SQLite is storage like another."""
+    """Whether a PostgreSQL answers; a file of SQLite is storage like another. Raises InvalidInput for other kinds."""
     option, shown = "--store-url", re.sub(r"//[^@/]*@", "//***@", url)
+    try:
+        from gradloom.store_urls import parse_store_url
+    except ModuleNotFoundError:
+        needed = "a database needs sqlalchemy; run: pip install 'gradloom[coordinator]'"
+        return StorageFact(option, shown, needed)
+    parse_store_url(url)
     if url.startswith("sqlite:///"):
         return storage(option, str(Path(url.removeprefix("sqlite:///")).absolute().parent))
     try:

@@ -147,7 +147,8 @@ def _blas(machine: MachineFact) -> Iterator[Finding]:
         )
         return
     chosen = f", OPENBLAS_CORETYPE={machine.coretype}" if machine.coretype else ""
-    yield Finding(Level.OK, "BLAS", f"{blas}, {threads} threads here (a worker takes one){chosen}")
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    yield Finding(Level.OK, "BLAS", f"{blas}, {count} here (a worker takes one){chosen}")
 
 
 # ---- ports and storage

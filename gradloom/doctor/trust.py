@@ -21,11 +21,8 @@ def trust(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.BAD, "certificates", tls.problem, mend)
         return
     yield _days(facts, tls)
-    yield Finding(
-        Level.OK,
-        "certificates",
-        f"{tls.name}, issued by {tls.issuer}, for {', '.join(tls.hosts) or 'no host'}",
-    )
+    served = f", for {', '.join(tls.hosts)}" if tls.hosts else ""
+    yield Finding(Level.OK, "certificates", f"{tls.name}, issued by {tls.issuer}{served}")
     if tls.key_mode & OTHERS:
         what = f"others than you can read or change {tls.key_path} (mode {tls.key_mode:03o})"
         yield Finding(Level.WARN, "certificates", what, f"chmod 600 {tls.key_path}")

@@ -7,6 +7,7 @@ from gradloom.reports.facts import RunFacts
 from gradloom.reports.markup import Child, node, section, soft, table
 from gradloom.reports.timeline import timeline
 from gradloom.reports.words import seconds_text, share_text
+from gradloom.traces import QUERY, JobTrace
 
 PARTS = ("compute", "load", "encode", "in vain", "waiting for others", "other")
 
@@ -55,6 +56,13 @@ def _unknown(facts: RunFacts) -> Element:
     return section("Balance", *parts, *([table(("worker", "rows", "busy", "shards"), rows)] if rows else []))
 
 
+def _waited_in_s(trace: JobTrace) -> float:
+    """Of the rounds in which waiting was counted, all steps but queries; 0 if some of them are gone."""
+    if trace.head.dropped_rounds:
+        return 0.0
+    return sum(round_.seconds for round_ in trace.rounds if round_.step != QUERY)
+
+
 def stragglers(facts: RunFacts) -> Element | None:
     """Who was slow and why, and how long rounds waited for it; None without a trace."""
     if facts.trace is None or not facts.loads:
@@ -70,10 +78,10 @@ def stragglers(facts: RunFacts) -> Element | None:
         for load in facts.loads
     ]
     lost_s = sum(load.totals.awaited_s for load in facts.loads)
-    took_s = facts.trace.head.training_s
+    took_s = _waited_in_s(facts.trace)
     copies = facts.trace.head.copies
     said = f"All others had answered and a round waited for one worker: {seconds_text(lost_s)} in all"
-    said += f", {share_text(lost_s / took_s)} of the time of all rounds." if took_s else "."
+    said += f", {share_text(lost_s / took_s)} of the time of all rounds." if lost_s <= took_s > 0 else "."
     head = ("worker", "slow rounds, by cause", "rounds it ended", "awaited alone")
     parts: list[Child] = [node("p", {}, said), table(head, rows)]
     if copies.launched:

@@ -4,7 +4,8 @@ Of the rounds of training whose tasks are all known, medians of
 
     C    seconds of loading and computing of all workers together: what one machine would need for the round
     r    how uneven it was: W times the longest that one worker was busy, over C
-    H    overhead: what the round took beyond its busiest worker; messages, bytes on the wire, the coordinator
+    H    overhead: what the round took beyond r C / W, so that T(W) is what was measured; messages, bytes on the wire,
+         the coordinator
     W    workers that took part
 
 give the time of a round with n workers, in two ways, because rounds of one cluster size do not tell how the overhead
@@ -130,11 +131,14 @@ def _usual(rounds: list[tuple[int, float, float, float]]) -> Scaling | str:
     compute_s = median(all_s for _, all_s, _, _ in rounds)
     if compute_s <= 0:
         return "its workers did not say how long they computed"
+    workers = max(1, round(median(workers for workers, _, _, _ in rounds)))
+    unevenness = max(1.0, median(n * longest / all_s for n, all_s, longest, _ in rounds if all_s))
+    round_s = median(seconds for _, _, _, seconds in rounds)
     return Scaling(
         rounds=len(rounds),
-        workers=max(1, round(median(workers for workers, _, _, _ in rounds))),
+        workers=workers,
         compute_s=compute_s,
-        unevenness=max(1.0, median(n * longest / all_s for n, all_s, longest, _ in rounds if all_s)),
-        overhead_s=max(0.0, median(seconds - longest for _, _, longest, seconds in rounds)),
-        round_s=median(seconds for _, _, _, seconds in rounds),
+        unevenness=unevenness,
+        overhead_s=max(0.0, round_s - unevenness * compute_s / workers),
+        round_s=round_s,
     )

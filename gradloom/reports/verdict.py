@@ -11,8 +11,9 @@ from gradloom.reports.words import seconds_text
 SOURCE = (
     "T(n) = r·C/n + H if the overhead stays, r·C/n + H·n/W if every worker adds to it: what a round takes with n "
     "workers, against C on one machine. C is "
-    "what all workers together loaded and computed in a round; r how uneven it was; H what the round took beyond its "
-    "busiest worker (messages, bytes on the wire, the coordinator); W the workers there were. The form is that of "
+    "what all workers together loaded and computed in a round; r how uneven it was; H what the round took beyond "
+    "r·C/W (messages, bytes on the wire, the coordinator), so that T(W) is the round as measured; W the workers there "
+    "were. The form is that of "
     "Ernest (Venkataraman et al., NSDI 2016), the question McSherry's COST (HotOS 2015). One machine here is one such "
     "worker with all rows in memory; workers that share a machine's cores or memory compute slower than one alone, "
     "which makes C too large and the answer too good."

@@ -313,7 +313,10 @@ class Partial(_message.Message):
     TIMES_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     CODEC_REPORT_FIELD_NUMBER: _builtins.int
+    HOLDS_BACK_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
+    holds_back: _builtins.bool
+    """Whether the worker holds more of this job's gradients back than what this partial has taken up or leaves out."""
     @_builtins.property
     def task(self) -> Global___TaskKey: ...
     @_builtins.property
@@ -332,10 +335,11 @@ class Partial(_message.Message):
         times: Global___TaskTimes | None = ...,
         rows: _builtins.int = ...,
         codec_report: Global___CodecReport | None = ...,
+        holds_back: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "codec_report", b"codec_report", "task", b"task", "times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "codec_report", b"codec_report", "rows", b"rows", "task", b"task", "times", b"times"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "codec_report", b"codec_report", "holds_back", b"holds_back", "rows", b"rows", "task", b"task", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,7 +46,7 @@ def audit_from_proto(record: cluster_service_pb2.AuditRecord) -> AuditEntry:
         peer=record.peer,
         method=record.method,
         subject=record.subject,
-        fields=dict(record.fields),
+        fields=dict(sorted(record.fields.items())),
         result=record.result,
         detail=record.detail,
     )

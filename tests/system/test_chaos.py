@@ -247,7 +247,17 @@ def far() -> Iterator[Far]:
 @contextmanager
 def worker_there(far: Far, address: str) -> Iterator[str]:
     """A worker at the far end; its name."""
-    options = ("--name", "far", "--metrics-port", "-1", "--announce", "--exit-with-stdin")
+    options = (
+        "--name",
+        "far",
+        "--metrics-port",
+        "-1",
+        "--announce",
+        "--exit-with-stdin",
+        "--insecure",
+        "--data-allow",
+        "/",
+    )
     with far.start("gradloom_worker", "--coordinator", address, *options) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -260,7 +270,7 @@ def worker_there(far: Far, address: str) -> Iterator[str]:
 
 def test_a_network_that_is_cut_and_mended_changes_no_bit(far: Far, data: Path, reference: str) -> None:
     with (
-        LocalCluster(workers=1, host=far.here) as cluster,
+        LocalCluster(workers=1, host=far.here, insecure=True, data_allow=("/",)) as cluster,
         cluster.client() as client,
         worker_there(far, cluster.address) as name,
     ):
@@ -289,7 +299,7 @@ def test_a_slow_network_changes_no_bit(queue: str, far: Far, data: Path, referen
     except NotPermitted as error:
         pytest.skip(f"this kernel has no such queue: {error}")
     with (
-        LocalCluster(workers=2, host=far.here) as cluster,
+        LocalCluster(workers=2, host=far.here, insecure=True, data_allow=("/",)) as cluster,
         cluster.client() as client,
         worker_there(far, cluster.address) as name,
     ):

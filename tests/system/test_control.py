@@ -268,6 +268,8 @@ def test_an_ended_job_takes_no_control(client: Client, job: Job) -> None:
 
 
 def test_the_commands(cluster: LocalCluster, job: Job, shell: Shell) -> None:
+    cluster.add_worker()
+    spare = f"worker-{len(cluster.workers) - 1}"
     at = ("--cluster", cluster.address)
     assert (
         shell.json("set", job.id, "learning_rate=0.02", "policy=random", *at, "--json")["spec"]["settings"][
@@ -280,6 +282,9 @@ def test_the_commands(cluster: LocalCluster, job: Job, shell: Shell) -> None:
     assert shell.json("step", job.id, "1", *at, "--json")["job_id"] == job.id
     assert shell.run("resume", job.id, *at).status == 0
     assert "noted" in shell.run("note", job.id, "all is well", *at).out
+    assert shell.json("note", job.id, "hm", *at) == {"job_id": job.id, "note": "hm"}
+    for deed in ("exclude", "readmit", "drain"):
+        assert shell.json(deed, spare, *at) == {"worker": spare, "done": deed}
     assert shell.json("why", job.id, *at, "--json")[0].startswith(f"Job {job.id} is ")
     shown = shell.run("show", job.id, *at).out
     assert "settings.learning_rate" in shown

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builders.certificates import folder_of, now
+from builders.certificates import cluster_tls, folder_of, now
 from builders.durable import until
 from builders.shell import Shell
 from gradloom import LocalCluster
@@ -68,6 +68,25 @@ def test_a_cluster_that_is_well_is_found_to_be(
     assert any("2 workers: " in what and "blas" in what for what in said["workers"])
     assert len(said["storage"]) == 4
     assert not list(cluster.data_dir.glob(".gradloom-doctor*")), "what it wrote is gone"
+
+
+def test_ports_that_speak_tls_are_ours_whether_the_cluster_is_named_or_not(tmp_path: Path) -> None:
+    tls = cluster_tls(tmp_path / "certs")
+    shell = Shell(
+        tmp_path,
+        environment={f"GRADLOOM_TLS_{kind}": str(tmp_path / "certs" / name) for kind, name in FILES.items()},
+    )
+    with LocalCluster(workers=1, tls=tls) as cluster:
+        port = cluster.address.rpartition(":")[2]
+        for named in ((), ("--cluster", f"localhost:{port}")):
+            found = examined(shell, "--port", port, *named, status=0)
+            assert f"port {port} (asked for): gradloom answers there" in [one["what"] for one in found]
+
+
+def test_a_database_of_another_kind_is_an_option_that_means_nothing(shell: Shell) -> None:
+    done = shell.run("doctor", "--store-url", "mysql://x")
+    assert done.status == 2
+    assert "sqlite:///FILE and postgresql://USER@HOST/DATABASE are" in done.err
 
 
 def test_what_is_broken_is_named_each_with_how_to_mend_it(

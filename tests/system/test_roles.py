@@ -61,7 +61,7 @@ def test_an_operator_trains_a_viewer_looks_and_a_stranger_is_told_what_to_do(
 
 
 def test_everybody_can_ask_who_they_are(says) -> None:
-    assert says("otto", "whoami").out == "otto, operator, by token\n"
+    assert says("otto", "whoami").out == "otto (role operator), by token\n"
     me = json.loads(says("crew", "whoami", "--json").out)
     assert me == {"name": "crew", "role": "worker", "how": "token", "expires": None}
 
@@ -79,6 +79,7 @@ def test_an_admin_reads_who_did_what(says, cluster: GuardedCluster, breast_cance
     assert (submitted["method"], submitted["result"]) == ("SubmitJob", "ok")
     assert submitted["fields"]["spec.algorithm"] == "logistic"
     refused = found[-1]
+    assert refused["at"].endswith("+00:00")
     assert (refused["who"], refused["method"], refused["result"]) == ("vera", "ExcludeWorker", "NotAllowed")
     assert "SubmitJob" in says("ada", "audit").out
 

@@ -1,5 +1,6 @@
 """Several coordinators on one PostgreSQL: one leads; whatever becomes of it, another goes on to the same bits."""
 
+import os
 import re
 import signal
 import time
@@ -156,6 +157,32 @@ def test_a_leader_that_is_told_to_stop_lets_the_next_one_lead_at_once(
         assert running.status("a") == 0
         running.until_leads("b")
         assert completed(job) == reference
+
+
+def test_a_leader_whose_lease_the_database_never_answers_for_stops_and_another_one_leads(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    url = postgres.new_database()
+    with coordinators(url, tmp_path, "a", workers=0) as running:
+        session = lease_session(running)
+        running.start("b")
+        os.kill(session, signal.SIGSTOP)
+        try:
+            assert running.status("a") == LOST_STATUS
+            running.until_leads("b")
+        finally:
+            os.kill(session, signal.SIGCONT)
+        assert "this coordinator has lost its lease, it could not be renewed in time" in running.log("a")
+
+
+def lease_session(running: Coordinators) -> int:
+    """The process of the server behind the lease of the only coordinator: the first that took the lock."""
+    with psycopg.connect(running.url) as connection:
+        query = """SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
+                   WHERE datname = current_database() AND locktype = 'advisory'
+                   ORDER BY backend_start LIMIT 1"""
+        ((session,),) = connection.execute(query).fetchall()
+    return int(session)
 
 
 def test_a_leader_without_its_database_stops_and_one_that_waited_goes_on_when_it_is_back(

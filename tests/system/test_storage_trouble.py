@@ -77,9 +77,9 @@ def until_round(events: Iterator[JobEvent], wanted: int) -> None:
 def test_a_coordinator_on_postgresql_is_killed_and_goes_on(
     postgres: Postgres, slow_data: Path, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GRADLOOM_STORE_URL", postgres.new_database())
     monkeypatch.setenv("GRADLOOM_CHECKPOINT_EVERY", "0.1")
-    with LocalCluster(workers=2) as cluster, cluster.client() as client:
+    kept = {"GRADLOOM_STORE_URL": postgres.new_database()}
+    with LocalCluster(workers=2, environment=kept) as cluster, cluster.client() as client:
         job = submit(client, slow_data)
         events = job.watch()
         until_round(events, 30)
@@ -92,10 +92,10 @@ def test_a_coordinator_on_postgresql_is_killed_and_goes_on(
 
 
 def test_a_database_that_is_lost_pauses_the_jobs_until_it_is_back(
-    postgres: Postgres, slow_data: Path, reference: str, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, slow_data: Path, reference: str
 ) -> None:
-    monkeypatch.setenv("GRADLOOM_STORE_URL", postgres.new_database())
-    with LocalCluster(workers=2) as cluster, cluster.client() as client:
+    kept = {"GRADLOOM_STORE_URL": postgres.new_database()}
+    with LocalCluster(workers=2, environment=kept) as cluster, cluster.client() as client:
         job = submit(client, slow_data)
         events = job.watch()
         until_round(events, 5)
@@ -115,9 +115,9 @@ def test_a_database_that_is_lost_pauses_the_jobs_until_it_is_back(
 def test_a_full_disk_pauses_the_job_until_there_is_room(
     small_disk: Path, slow_data: Path, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GRADLOOM_CHECKPOINT_URI", str(small_disk))
     monkeypatch.setenv("GRADLOOM_CHECKPOINT_EVERY", "0.1")
-    with LocalCluster(workers=2) as cluster, cluster.client() as client:
+    kept = {"GRADLOOM_CHECKPOINT_URI": str(small_disk)}
+    with LocalCluster(workers=2, environment=kept) as cluster, cluster.client() as client:
         job = submit(client, slow_data)
         events = job.watch()
         until_round(events, 5)

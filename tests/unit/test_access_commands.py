@@ -1,15 +1,22 @@
 """The commands about tokens, in this process."""
 
+import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gradloom import token_file
+from gradloom.callers import AuditEntry
 from gradloom.cli import main
 from gradloom.cli.refusals import exit_status
+from gradloom.cli.views import audit_table
 from gradloom.errors import NotAllowed, Unauthenticated
+from gradloom.wire.access import audit_from_proto, audit_to_proto
 
 
 @pytest.fixture
@@ -61,6 +68,8 @@ def test_tokens_are_listed_and_revoked_by_name_or_id(token) -> None:
         assert token("create", name, "--role", "viewer")[0] == 0
     first, second, bob = json.loads(token("list", "--json")[1])
     assert [one["name"] for one in (first, second, bob)] == ["ann", "ann", "bob"]
+    assert datetime.fromisoformat(first["created"]) <= datetime.fromisoformat(second["created"])
+    assert first["expires"].endswith("+00:00")
     status, out, _ = token("revoke", second["id"])
     assert (status, out) == (0, f"revoked {second['id']} of ann (viewer)\n")
     assert token("revoke", "ann")[1] == f"revoked {first['id']} of ann (viewer)\n"
@@ -81,6 +90,19 @@ def test_what_makes_no_sense_is_refused(token, words: tuple[str, ...], status: i
     found, out, err = token(*words)
     assert (found, out) == (status, "")
     assert sentence in err
+
+
+def test_the_audit_log_is_read_in_order_and_with_addresses_as_people_write_them() -> None:
+    entry = AuditEntry(
+        0.0, "ann", "admin", "both", "ipv6:%5B::1%5D:57498", "UpdateJob", "job-1", {}, "ok", ""
+    )
+    message = audit_to_proto(replace(entry, fields=dict.fromkeys("zyxcba", "1")))
+    read = audit_from_proto(message)
+    assert list(read.fields) == list("abcxyz")
+    with io.StringIO() as text:
+        Console(file=text, width=200).print(audit_table([read]))
+        assert "[::1]:57498" in text.getvalue()
+        assert "a=1 b=1 c=1 x=1" in text.getvalue()
 
 
 def test_a_refusal_of_the_cluster_is_status_one() -> None:

@@ -18,11 +18,19 @@ def nobody(unused_tcp_port: int) -> str:
 def test_a_list_is_taken_apart_and_a_target_of_grpc_stays_whole() -> None:
     assert addresses_of("cluster", "a:1") == ("a:1",)
     assert addresses_of("cluster", "a:1, b:2,a:1") == ("a:1", "b:2")
+    assert addresses_of("cluster", "[::1]:1,a:65535") == ("[::1]:1", "a:65535")
     assert addresses_of("cluster", "ipv4:10.0.0.1:1,10.0.0.2:1") == ("ipv4:10.0.0.1:1,10.0.0.2:1",)
 
 
-@pytest.mark.parametrize("given", ["", "a:1,", ",a:1", "a:1,,b:2"])
-def test_a_gap_in_a_list_is_refused_by_name(given: str) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", "a:1,", ",a:1", "a:1,,b:2"),
+        *("a", "a:1,b", ":1", "a:", "a:0", "a:65536", "a:999999", "a:x", "a:-1", "a:\u0663", "::1:5"),
+        "https://a:1",
+    ],
+)
+def test_what_is_no_host_with_a_port_is_refused_by_name(given: str) -> None:
     with pytest.raises(InvalidInput, match=r"cluster: .* is not allowed; it must be HOST:PORT, or several"):
         addresses_of("cluster", given)
 

@@ -15,7 +15,7 @@ from builders.certificates import YEAR, folder_of, issued, now
 from gradloom import certificate_folder
 from gradloom.certificate_files import read_material
 from gradloom.certificate_folder import found_authority, held_in, renew_in
-from gradloom.certificates import CertificateRole, Wish, check_wish, role_named
+from gradloom.certificates import CertificateRole, Wish, certificate_role_named, check_wish
 from gradloom.errors import Conflict, InvalidInput, NotFound
 from gradloom.tls import TlsFiles
 from gradloom.whole_files import alone
@@ -158,9 +158,9 @@ def test_what_can_t_be_issued_is_refused(wish: Wish, field: str) -> None:
 
 
 def test_a_role_is_one_of_a_few() -> None:
-    assert role_named(" Worker ") is CertificateRole.WORKER
+    assert certificate_role_named(" Worker ") is CertificateRole.WORKER
     with pytest.raises(InvalidInput, match="Did you mean 'operator'"):
-        role_named("operater")
+        certificate_role_named("operater")
 
 
 # ---- the files of one party

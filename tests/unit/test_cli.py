@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from typer.main import get_command
 
 from builders.models import linear_model
 from gradloom import local
 from gradloom.cli import main, training
+from gradloom.cli.app import app
 from gradloom.cli.live import Curve, LiveScreen
+from gradloom.cli.panels import PANELS
 from gradloom.cli.progress import LineScreen, follow
 from gradloom.cli.views import seconds_text
 from gradloom.errors import GradloomError, Unavailable
@@ -111,6 +114,32 @@ def test_every_command_has_help_and_json(run, command):
     status, out, _ = run(command, "--help")
     assert status == 0
     assert "--json" in out
+
+
+def test_help_lists_every_command_under_its_heading(run):
+    listed = [name for names in PANELS.values() for name in names]
+    assert sorted(get_command(app).commands) == sorted(listed)
+    _, out, _ = run("--help")
+    places = [out.index(f"─ {panel} ─") for panel in PANELS]
+    assert places == sorted(places)
+    assert "─ Commands ─" not in out
+
+
+@pytest.mark.parametrize("words", [(), ("token",), ("certs",)], ids=str)
+def test_a_group_without_a_command_shows_its_help_and_nothing_else(run, words):
+    status, out, err = run(*words)
+    assert status == 2
+    assert "Usage: gradloom" in out + err
+    assert "error:" not in err
+
+
+@pytest.mark.parametrize("module", ["gradloom_coordinator", "gradloom_worker", "gradloom_dashboard"])
+def test_the_services_help_is_plain_and_has_a_short_option(module):
+    command = [sys.executable, "-m", module, "-h"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    name = "gradloom dashboard" if module == "gradloom_dashboard" else f"python -m {module}"
+    assert said.startswith(f"Usage: {name} [OPTIONS]\n")
+    assert "╭" not in said
 
 
 def test_help_imports_nothing_heavy():

@@ -20,11 +20,14 @@ from builders.certificates import cluster_tls, folder_of, issued, now, serial_of
 from gradloom.certificate_folder import renew_in
 from gradloom.channels import Channels, Methods
 from gradloom.client import Client
+from gradloom.connection import CHANNEL_OPTIONS, CHANNEL_OPTIONS_OF_SEVERAL
 from gradloom.credentials import Certificates, server_credentials
 from gradloom.errors import InvalidInput, NotTrusted, Unavailable
 from gradloom.handshake import find_trouble
+from gradloom.settings import WorkerSettings
 from gradloom.tls import ClusterTls, TlsFiles
 from gradloom_coordinator.peers import PeerCertificate, peer_certificate
+from gradloom_worker.calling import Line
 
 OPTIONS = (("grpc.so_reuseport", 0),)
 
@@ -92,6 +95,25 @@ async def test_nobody_in_particular_calls_in_plain_text() -> None:
     async with serving(None) as (address, callers):
         assert await asking(address, None) == ""
     assert callers == [None]
+
+
+async def test_plain_text_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment would read the token of a call that is for this machine alone."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        async with serving(None) as (address, callers):
+            await asyncio.to_thread(ask, Channels((address,), None, CHANNEL_OPTIONS))
+            await asyncio.to_thread(ask, Channels((address, address), None, CHANNEL_OPTIONS_OF_SEVERAL))
+            line = Line(WorkerSettings(coordinator=address))
+            async with line.open() as channel:
+                await channel.unary_unary("/t/Ask")(b"", timeout=10.0)
+        assert len(callers) == 3
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 async def test_certificates_that_are_not_accepted_are_named(tls: ClusterTls, tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from builders.certificates import cluster_tls
 from gradloom.cli import main
 from gradloom.cli.health import ask
+from gradloom.credentials import Certificates, server_credentials
 from gradloom.errors import InvalidInput, Unavailable
 from gradloom.health import HealthServer
 
@@ -68,6 +71,35 @@ async def test_a_port_in_use_is_refused_by_its_name(probed: Probed) -> None:
     port = int(probed.address.rpartition(":")[2])
     with pytest.raises(InvalidInput, match=f"health_port: {port} is in use; choose another"):
         await HealthServer("127.0.0.1", port, lambda: True).start()
+
+
+@pytest.mark.parametrize("host", ["::", "::1"])
+async def test_it_listens_on_ipv6(host: str) -> None:
+    server = HealthServer(host, 0, lambda: True)
+    address = await server.start()
+    try:
+        assert address.startswith(f"[{host}]:")
+        said = await asyncio.to_thread(ask, f"[::1]:{address.rpartition(':')[2]}", "live", LIMIT_S)
+    finally:
+        await server.stop()
+    assert said == "SERVING"
+
+
+async def test_a_port_that_speaks_tls_is_told_from_one_where_nobody_is(tmp_path: Path) -> None:
+    server = grpc.aio.server()
+    certificates = Certificates(cluster_tls(tmp_path).coordinator)
+    port = server.add_secure_port("127.0.0.1:0", server_credentials(certificates))
+    await server.start()
+    try:
+        with pytest.raises(Unavailable, match=r"does not answer: it speaks TLS; .* --health-port"):
+            await asyncio.to_thread(ask, f"127.0.0.1:{port}", "live", LIMIT_S)
+    finally:
+        await server.stop(None)
+
+
+async def test_an_address_of_another_machine_is_refused_by_its_name() -> None:
+    with pytest.raises(InvalidInput, match=r"health_host: 192\.0\.2\.7 is no address of this machine"):
+        await HealthServer("192.0.2.7", 0, lambda: True).start()
 
 
 async def test_it_can_be_stopped_twice() -> None:

@@ -24,6 +24,8 @@ assert "--announce" in sys.argv and "--exit-with-stdin" in sys.argv
 script = json.loads(os.environ.get("STAND_IN_SCRIPT", "{{}}")).get(name, "serve")
 sys.stderr.write(name + " was asked for " + " ".join(sys.argv[1:]) + "\\n")
 sys.stderr.write("threads " + os.environ["OPENBLAS_NUM_THREADS"] + os.environ["OMP_NUM_THREADS"] + "\\n")
+own = sorted(key + "=" + os.environ[key] for key in os.environ if key.startswith("GRADLOOM_"))
+sys.stderr.write("told " + " ".join(own) + "\\n")
 if script == "refuse":
     sys.stderr.write("error: port 50051 is taken\\n")
     sys.exit(2)
@@ -32,7 +34,7 @@ if script == "crash":
 if script == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if script != "silent":
-    said = {{"worker": name}} if role == "worker" else {{"address": "127.0.0.1:7", "metrics_address": "127.0.0.1:8"}}
+    said = {{"worker": name}} if role == "worker" else {{"address": "127.0.0.1:7", "metrics_address": "0.0.0.0:8"}}
     print(json.dumps(said), flush=True)
 if script == "chatty":
     print("x" * 1_000_000, flush=True)
@@ -82,6 +84,28 @@ def test_everything_starts_is_described_and_stops(stand_ins, tmp_path):
     assert "threads 11" in said["worker-0"]
 
 
+def test_children_are_told_what_tunes_them_and_not_what_names_another_cluster(stand_ins, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("GRADLOOM_")]:
+        monkeypatch.delenv(name)
+    for name in (
+        "STORE_URL",
+        "STORE_PASSWORD_FILE",
+        "LEASE",
+        "DATA_ALLOW",
+        "HEALTH_PORT",
+        "TOKENS_FILE",
+        "TLS_CA",
+    ):
+        monkeypatch.setenv(f"GRADLOOM_{name}", "x")
+    monkeypatch.setenv("GRADLOOM_CHECKPOINT_EVERY", "3")
+    monkeypatch.setenv("GRADLOOM_ENCRYPTION_KEY", "k")
+    with LocalCluster(workers=1, environment={"GRADLOOM_STORE_URL": "mine"}) as cluster:
+        said = logs(cluster)
+    told = "told GRADLOOM_CHECKPOINT_EVERY=3 GRADLOOM_ENCRYPTION_KEY=k GRADLOOM_STORE_URL=mine"
+    assert told in said["coordinator"].splitlines()
+    assert told in said["worker-0"].splitlines()
+
+
 def test_closing_twice_does_nothing_and_a_temporary_folder_goes(stand_ins):
     cluster = LocalCluster(workers=1).start()
     folder = cluster.data_dir
@@ -120,7 +144,7 @@ def test_a_coordinator_can_be_killed_and_comes_back_at_the_same_address(stand_in
         assert cluster.coordinator.pid != first.pid
         assert cluster.coordinator.poll() is None
         assert cluster.workers[0].poll() is None
-        assert "--port 7 --metrics-port 8 " in logs(cluster)["coordinator"].splitlines()[-2]
+        assert "--port 7 --metrics-port 8 " in logs(cluster)["coordinator"].splitlines()[-3]
     assert cluster.coordinator.poll() is not None
 
 
@@ -199,6 +223,32 @@ def test_children_of_a_killed_parent_leave_by_themselves(stand_ins):
         parent.kill()
     assert len(pids) == 3
     assert_all_end(pids)
+
+
+def test_up_takes_from_options_and_the_environment_who_may_come_and_what_is_read(
+    stand_ins, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GRADLOOM_INSECURE", "1")
+    monkeypatch.setenv("GRADLOOM_DATA_ALLOW", "/else")
+    words = ("--workers", "1", "--host", "0.0.0.0", "--data-allow", "/data,s3://rows/good")
+    process, said = start_up(*words, "--data-dir", str(tmp_path))
+    with process:
+        process.terminate()
+        process.communicate(timeout=30)
+    assert said["metrics_address"] == "127.0.0.1:8"
+    for log in ("coordinator", "worker-0"):
+        wanted = "--data-allow /data,s3://rows/good --insecure"
+        assert wanted in (tmp_path / "logs" / f"{log}.log").read_text()
+
+
+def test_up_finds_its_certificates_by_the_environment(stand_ins, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADLOOM_CERTS", str(tmp_path / "mine"))
+    process, _ = start_up("--workers", "1", "--data-dir", str(tmp_path))
+    with process:
+        process.terminate()
+        process.communicate(timeout=30)
+    wanted = f"--tls-cert {tmp_path / 'mine' / 'coordinator.pem'}"
+    assert wanted in (tmp_path / "logs" / "coordinator.log").read_text()
 
 
 def start_up(*options):

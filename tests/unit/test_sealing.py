@@ -137,16 +137,18 @@ def test_the_environment_names_a_key_or_a_file(tmp_path: Path) -> None:
 
 
 def test_keygen_makes_a_key_that_only_its_owner_reads_and_overwrites_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "key"
-    assert main(["keygen", str(file)]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["keygen", "key"]) == 0
     (key,) = keys_from_environment({"GRADLOOM_ENCRYPTION_KEY_FILE": str(file)}).keys
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     said = capsys.readouterr()
     assert key.id in said.out
+    assert f"GRADLOOM_ENCRYPTION_KEY_FILE={file} " in said.out, "it holds in any folder"
     assert file.read_text().split()[0] not in said.out + said.err
-    assert main(["keygen", str(file)]) == 2
+    assert main(["keygen", str(file)]) == 1
     assert "there already and is not overwritten" in capsys.readouterr().err
     assert main(["keygen", str(file), "--rotate", "--json"]) == 0
     ring = keys_from_environment({"GRADLOOM_ENCRYPTION_KEY_FILE": str(file)})

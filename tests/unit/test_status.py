@@ -38,6 +38,7 @@ WITH_FIELD = [
     errors.InvalidParameter,
     errors.DataError,
     errors.DataUnreachable,
+    errors.StorageAway,
     errors.DataNotAllowed,
     errors.ShardChanged,
 ]

@@ -131,6 +131,9 @@ def test_all_three_files_or_none() -> None:
     with pytest.raises(InvalidInput, match="all three") as refused:
         tls_files("/ca.pem", None, "/me.key")
     assert refused.value.field == "tls_cert"
+    assert refused.value.problem.startswith(
+        "--tls-cert (GRADLOOM_TLS_CERT) is missing beside --tls-ca (GRADLOOM_TLS_CA) and --tls-key"
+    )
 
 
 def test_a_folder_has_the_files_of_a_name() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import stat
 from pathlib import Path
 
@@ -147,6 +148,45 @@ def test_a_link_to_the_file_stays_one(tmp_path: Path) -> None:
     token_file.change(link, added)
     assert link.is_symlink()
     assert len(token_file.read(tmp_path / "real" / "tokens.json").tokens) == 1
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o640])
+def test_who_could_read_the_file_can_still_read_it(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "tokens.json"
+    token_file.change(path, added)
+    path.chmod(mode)
+    token_file.change(path, lambda book: book.without("ann"))
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_the_file_stays_whose_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tokens.json"
+    token_file.change(path, added)
+    os.chown(path, 10001, 10002)
+    path.chmod(0o640)
+    token_file.change(path, lambda book: book.without("ann"))
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (10001, 10002, 0o640)
+    assert not caplog.records
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_file_that_can_not_be_given_back_is_told_loudly_and_is_for_no_other_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path = tmp_path / "tokens.json"
+    token_file.change(path, added)
+    os.chown(path, 10001, 10002)
+    path.chmod(0o640)
+    monkeypatch.setattr(os, "fchown", forbidden)
+    token_file.change(path, lambda book: book.without("ann"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "belonged to user 10001 and group 10002" in caplog.text
+    assert "REVOKES NOTHING" in caplog.text
 
 
 def test_a_broken_file_is_not_written_over(tmp_path: Path) -> None:

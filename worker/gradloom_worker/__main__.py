@@ -23,11 +23,13 @@ from gradloom.machine import cpu_cores, memory_bytes
 from gradloom.memory import tune_malloc
 from gradloom.process import refusing, stop_at_end_of_stdin
 from gradloom.settings import DEFAULT_PORT, DRAIN_TIMEOUT_S, WorkerSettings, token_from_environment
-from gradloom.tls import tls_files
+from gradloom.tls import join_host_port, tls_files
 from gradloom_worker import options
 from gradloom_worker.runtime import WorkerRuntime
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
 log = logging.getLogger("gradloom_worker")
 
 CACHE_FRACTION = 0.5
@@ -40,7 +42,7 @@ def worker(
     name: Annotated[str, typer.Option(envvar="GRADLOOM_WORKER_NAME", help="Wished name.")] = "worker",
     node: options.Node = "",
     label: options.Labels = None,
-    metrics_host: Annotated[str, typer.Option(envvar="GRADLOOM_METRICS_HOST")] = "127.0.0.1",
+    metrics_host: options.MetricsHost = "127.0.0.1",
     metrics_port: options.MetricsPort = 9465,
     cache_bytes: options.CacheBytes = 0,
     drain_timeout_s: options.DrainTimeout = DRAIN_TIMEOUT_S,
@@ -113,7 +115,7 @@ async def _run(settings: WorkerSettings, metrics_host: str, *, announce: bool, e
         except OSError as error:
             logs.refuse(f"metrics_port: {settings.metrics_port} can't be bound: {error.strerror}")
             return 2
-        runtime.metrics_address = f"{metrics_host}:{server.server_port}"
+        runtime.metrics_address = join_host_port(metrics_host, server.server_port)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, runtime.leave, signal.Signals(number).name)

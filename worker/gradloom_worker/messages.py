@@ -74,7 +74,9 @@ def partial_message(
         compute_seconds=computed.compute_s,
         encode_seconds=encode_s,
     )
-    partial = worker_pb2.Partial(task=task_key(task), bundle=bundle, times=times, rows=computed.rows)
+    partial = worker_pb2.Partial(
+        task=task_key(task), bundle=bundle, times=times, rows=computed.rows, holds_back=computed.holds_back
+    )
     if computed.account is not None:
         partial.codec_report.square_error = computed.account.square_error
         partial.codec_report.square_norm = computed.account.square_norm

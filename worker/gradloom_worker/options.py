@@ -18,6 +18,9 @@ Labels = Annotated[
     list[str] | None,
     typer.Option(envvar="GRADLOOM_LABELS", help="NAME=VALUE that jobs may ask for; repeat, or use commas."),
 ]
+MetricsHost = Annotated[
+    str, typer.Option(envvar="GRADLOOM_METRICS_HOST", help="Address that /metrics is served at.")
+]
 MetricsPort = Annotated[
     int, typer.Option(envvar="GRADLOOM_METRICS_PORT", help="Port of /metrics; 0 = any, -1 = none.")
 ]

@@ -21,7 +21,7 @@ def patiently(
     wait: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """What ``read`` returns, tried again while the storage is away. Raises StorageAway after LIMIT_S, and what it raises."""
+    """What ``read`` returns, tried again while the storage is away. Raises what it does, StorageAway after LIMIT_S."""
     give_up_at, pause = clock() + LIMIT_S, FIRST_PAUSE_S
     while True:
         try:

@@ -74,6 +74,11 @@ class JobResiduals:
             claim = self.claims[key] = Claim(wanted)
         return tuple(held.memories for held in claim.taken_up)
 
+    def holds_more_than(self, task: Task) -> bool:
+        """Whether there is something that the task has not taken up, or that may come to be held again."""
+        key = (task.round, task.range)
+        return any(held.claim != key for held in self.held) or any(k[0] < task.round for k in self.claims)
+
     def _is_for(self, held: Held, task: Task) -> bool:
         return _overlap(held.range, task.range) or held.since + 1 < task.round
 

@@ -40,6 +40,8 @@ class Packing:
     gradients: tuple[str, ...]
     taken_up: tuple[Memories, ...] = ()
     send_left_over: bool = False
+    holds_back: bool = False
+    """Whether there is more than was taken up."""
 
     def apply(self, computed: Computed, clock: Callable[[], float] = time.perf_counter) -> Computed:
         """The same with its partial encoded. Raises NotFinite, and InvalidInput for a codec that we don't know."""
@@ -53,6 +55,7 @@ class Packing:
             partial={**packed.parcel, **tensors_of(packed.memory)} if self.send_left_over else packed.parcel,
             left_over=packed.memory,
             account=packed.account,
+            holds_back=self.holds_back,
             encode_s=clock() - start,
         )
 
@@ -94,7 +97,8 @@ class Uplinks:
         taken_up: tuple[Memories, ...] = (handed_out,) if handed_out else ()
         if remembers or (not isinstance(codec, InvalidInput | None) and codec.has_memory):
             taken_up += residuals.take_up(task, everything=order.send_left_over)
-        return Packing(codec, context, work.algorithm.needs.gradients, taken_up, order.send_left_over)
+        gradients, more = work.algorithm.needs.gradients, residuals.holds_more_than(task)
+        return Packing(codec, context, gradients, taken_up, order.send_left_over, more)
 
     def encoded(self, task: Task, computed: Computed) -> Computed:
         """A task is through; what it left out is ours from here on."""

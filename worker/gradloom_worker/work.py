@@ -40,6 +40,8 @@ class Computed:
     """What encoding came to; None where nothing was encoded."""
     left_over: Mapping[str, Memory] = field(default_factory=dict)
     """What encoding has left out."""
+    holds_back: bool = False
+    """Whether more of the job's gradients is held here than this partial has taken up or leaves out."""
 
 
 @dataclass(slots=True)

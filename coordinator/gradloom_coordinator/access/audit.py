@@ -21,6 +21,7 @@ from google.protobuf.json_format import MessageToDict
 
 from gradloom.callers import MAX_AUDIT, AuditEntry
 from gradloom.errors import GradloomError, InvalidInput
+from gradloom.visible import one_line
 from gradloom_coordinator.access.callers import Caller
 
 log = logging.getLogger(__name__)
@@ -137,13 +138,29 @@ def fields_of(method: str, request: object) -> dict[str, str]:
     """What a call asked for, by field; of a change only what it changes. No secrets, nothing long."""
     if not hasattr(request, "DESCRIPTOR"):
         return {}
-    values = MessageToDict(request, preserving_proto_field_name=True)  # type: ignore[arg-type]
-    values.pop("client_token", None)
-    if method == "UpdateJob":
-        paths, spec = list(request.update_mask.paths), values.get("spec", {})  # type: ignore[attr-defined]
-        values = {"job_id": values.get("job_id", ""), **{path: _at(spec, path) for path in paths}}
-    flat = dict(_flattened("", values))
+    try:
+        flat = dict(_flattened("", _values(method, request)))
+    except Exception as error:  # noqa: BLE001 - what can't be shown must not keep a call from being written down
+        log.warning("what %s asked for can't be shown: %s", method, _short(str(error)))
+        flat = {name: str(getattr(request, name)) for name in _SUBJECTS if hasattr(request, name)}
+        flat["request"] = f"can't be shown ({type(error).__name__})"
     return {_short(name): _harmless(name, flat[name]) for name in list(flat)[:MAX_FIELDS]}
+
+
+def _values(method: str, request: Any) -> Mapping[str, Any]:
+    if method != "UpdateJob":
+        values = MessageToDict(request, preserving_proto_field_name=True)
+        values.pop("client_token", None)
+        return values
+    shown = type(request)()
+    shown.CopyFrom(request)
+    shown.ClearField("update_mask")  # protobuf refuses to show paths with capital letters, such as settings.C
+    values = MessageToDict(shown, preserving_proto_field_name=True)
+    spec = values.get("spec", {})
+    return {
+        "job_id": values.get("job_id", ""),
+        **{path: _at(spec, path) for path in request.update_mask.paths},
+    }
 
 
 def _at(spec: Mapping[str, Any], path: str) -> Any:
@@ -180,15 +197,15 @@ def _words(error: BaseException) -> str:
 
 
 def _short(text: str) -> str:
-    """Cut, and without letters that would steer a terminal or break a line."""
+    """Cut, and in one line that steers no terminal."""
     cut = text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 4] + " ..."
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
+    return one_line(cut)
 
 
 def _entries(path: Path) -> Iterator[AuditEntry]:
     """What a file holds, but for a line that is cut short."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
                     yield AuditEntry(**json.loads(line))

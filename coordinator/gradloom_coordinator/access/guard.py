@@ -104,12 +104,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # it has no type
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                if self._tokens is not None:
-                    await self._tokens.look()
-                    self._end_revoked(self._tokens, time.time())
+                await self._look_at_tokens()
                 self._tell_unlogged()
             except Exception:
                 log.exception("the tokens could not be looked after")
+
+    async def _look_at_tokens(self) -> None:
+        if self._tokens is None:
+            return
+        try:
+            await self._tokens.look()
+        finally:  # those that were read last may have expired
+            self._end_revoked(self._tokens, time.time())
 
     # ---- who, and whether
 

@@ -87,7 +87,11 @@ def simulate(
 
 
 def _speeds(name: str, file: Path | None, slow: float, setting: Setting, seed: int) -> Trace:
-    if (name == RECORDED) != (file is not None):
+    if name == RECORDED and file is None:
+        raise InvalidInput(
+            "trace_file", f"--trace {RECORDED} needs one: what gradloom trace wrote, or a .csv"
+        )
+    if name != RECORDED and file is not None:
         raise InvalidInput("trace_file", f"it goes with --trace {RECORDED}, and with no other")
     if file is not None:
         return read_trace(file, setting.round_s)

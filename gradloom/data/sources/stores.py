@@ -114,6 +114,17 @@ def storage_errors(uri: str, fs: object) -> Iterator[None]:
         raise told from error
 
 
+@contextmanager
+def only_os_errors(where: str) -> Iterator[None]:
+    """What a file system raises as an OSError, whichever driver it comes from; our own errors stay."""
+    try:
+        yield
+    except (OSError, GradloomError):
+        raise
+    except Exception as error:
+        raise OSError(f"{where}: {error}") from error
+
+
 def _told(uri: str, fs: object, error: Exception) -> DataError | None:
     match error:
         case FileNotFoundError():

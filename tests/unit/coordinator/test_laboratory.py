@@ -301,7 +301,11 @@ def test_the_command_writes_json(capsys) -> None:
         (["--trace", "mixd"], "trace: 'mixd' is not known; allowed: "),
         (["--workers", "0"], "workers: 0 is not allowed; it must lie in [1, 10000]"),
         (["--slow", "0.5"], "slow: 0.5 is not allowed; it must lie in [1, 1000]"),
-        (["--trace", "recorded"], "trace_file: it goes with --trace recorded, and with no other"),
+        (["--trace", "recorded"], "trace_file: --trace recorded needs one: what gradloom trace wrote"),
+        (
+            ["--trace-file", "x.csv", "--workers", "2"],
+            "trace_file: it goes with --trace recorded, and with no",
+        ),
         (["--rounds", "many"], "Invalid value for '--rounds'"),
     ],
 )

@@ -1,6 +1,7 @@
 """Who leads: the pure rules, the row in a real PostgreSQL, and the thread that keeps it."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +17,10 @@ from gradloom.errors import Conflict, InvalidInput, Unavailable
 from gradloom.specs import DataSpec, JobSpec
 from gradloom_coordinator import changes as c
 from gradloom_coordinator import databases
+from gradloom_coordinator import leading as leading_module
 from gradloom_coordinator import store as store_module
 from gradloom_coordinator.databases import Fenced
-from gradloom_coordinator.leading import Leading
+from gradloom_coordinator.leading import LOST, Leading, since_boot
 from gradloom_coordinator.lease import STEP_DOWN_SHARE, Acquire, Lease, Tenure, Wait, bid
 from gradloom_coordinator.lease_table import LeaseTable
 from gradloom_coordinator.store import Store, store_url
@@ -292,16 +294,16 @@ def test_a_lease_that_is_renewed_lasts_and_is_released_at_the_end() -> None:
     for _ in range(4):
         assert table.renewed.acquire(timeout=LIMIT_S)
     assert one.why_not() == ""
-    one.release()
+    assert one.release()
     assert (table.released, lost) == ([7], [])
 
 
 def test_a_lease_that_another_one_has_is_lost_at_once() -> None:
     table, lost = FakeTable(Fenced("the leader is two")), list[str]()
     one = leading(table, FakeClock(), lost)
-    one._thread.join(LIMIT_S)
-    assert lost == ["the leader is two"] == [one.why_not()]
-    one.release()
+    one._watch.join(LIMIT_S)
+    assert (lost, one.why_not()) == (["the leader is two"], LOST)
+    assert not one.release()
     assert table.released == []
 
 
@@ -310,12 +312,16 @@ def test_a_lease_that_could_not_be_renewed_in_time_is_lost() -> None:
 
     class AndTimePasses(FakeTable):
         def renew(self, epoch: int) -> None:
-            clock.now += 0.05
+            if one._trouble:
+                clock.now += 0.05
             super().renew(epoch)
 
-    one = leading(AndTimePasses(Unavailable("away")), clock, lost)
-    one._thread.join(LIMIT_S)
-    assert lost == ["this coordinator has lost its lease, it could not be renewed in time: away"]
+    one = leading(AndTimePasses(*[Unavailable("db.example is away")] * 10_000), clock, lost)
+    one._watch.join(LIMIT_S)
+    assert lost == [
+        "this coordinator has lost its lease, it could not be renewed in time: db.example is away"
+    ]
+    assert one.why_not() == "this coordinator has lost its lease", "strangers need not know the database"
 
 
 def test_no_call_is_let_in_once_the_time_is_over_though_nobody_has_looked_yet() -> None:
@@ -323,13 +329,77 @@ def test_no_call_is_let_in_once_the_time_is_over_though_nobody_has_looked_yet() 
     one = leading(table, clock, [], ttl_s=LONG_S)
     assert one.why_not() == ""
     clock.now += LONG_S
-    assert one.why_not() == "this coordinator has lost its lease, it could not be renewed in time"
-    one.release()
+    assert one.why_not() == LOST
+    assert not one.release()
 
 
 def test_what_a_refused_write_says_ends_it_too() -> None:
     lost: list[str] = []
     one = leading(FakeTable(), FakeClock(), lost, ttl_s=LONG_S)
     one.lose("another coordinator has worked on it")
-    one._thread.join(LIMIT_S)
+    one._watch.join(LIMIT_S)
     assert lost == ["another coordinator has worked on it"]
+
+
+class HangingTable(FakeTable):
+    """Of a database that takes a statement and does not answer before ``answers`` is set."""
+
+    def __init__(self, *, renews: bool = False) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.busy, self.renews = 0, renews
+
+    def renew(self, epoch: int) -> None:
+        super().renew(epoch)
+        if not self.renews:
+            self._hang()
+
+    def release(self, epoch: int) -> None:
+        self._hang()
+        super().release(epoch)
+
+    def close(self) -> None:
+        assert self.busy == 0, "somebody uses the connection"
+
+    def _hang(self) -> None:
+        self.busy += 1
+        assert self.goes_on.wait(LIMIT_S)
+        self.busy -= 1
+
+
+def test_a_lease_ends_in_time_though_the_database_hangs_and_its_connection_is_left_alone() -> None:
+    clock, lost, table = FakeClock(), list[str](), HangingTable()
+    one = leading(table, clock, lost)
+    assert table.renewed.acquire(timeout=LIMIT_S)
+    assert (one.why_not(), lost) == ("", [])
+    clock.now += 0.05
+    one._watch.join(LIMIT_S)
+    assert lost == ["this coordinator has lost its lease, it could not be renewed in time"]
+    assert not one.release()
+    assert one._thread.is_alive()
+    table.goes_on.set()
+    one._thread.join(LIMIT_S)
+    assert (table.released, len(lost)) == ([], 1), "an answer that comes too late changes nothing"
+
+
+@pytest.mark.parametrize("renews", [False, True])
+def test_letting_go_waits_for_a_database_that_hangs_no_longer_than_a_limit(
+    renews: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leading_module, "JOIN_LIMIT_S", 0.05)
+    table, lost = HangingTable(renews=renews), list[str]()
+    one = leading(table, FakeClock(), lost)
+    assert table.renewed.acquire(timeout=LIMIT_S)
+    assert not one.release(), "who knows whether it was released"
+    table.goes_on.set()
+    one._thread.join(LIMIT_S)
+    assert lost == []
+
+
+def test_a_lease_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "CLOCK_BOOTTIME", 7, raising=False)
+    monkeypatch.setattr(time, "clock_gettime", {7: 1234.5}.__getitem__, raising=False)
+    assert since_boot() == 1234.5
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME")
+    before = time.monotonic()
+    assert before <= since_boot() <= time.monotonic()

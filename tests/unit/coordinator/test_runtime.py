@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,30 @@ async def test_a_job_is_shown_as_ended_only_when_a_restart_can_t_take_it_back(
     told = [change.event.what for change in database.changes if isinstance(change, EventAdded)]
     assert told.count(StateChanged(JobState.CANCELLED, "enough")) == 1
     assert told.count(event.what) == 1
+
+
+async def test_data_is_kept_as_long_as_a_restart_may_begin_its_job_again(
+    kept: tuple[Coordinator, AwayDatabase, str],
+) -> None:
+    coordinator, database, _ = kept
+    upload = await coordinator.take_upload(one_chunk(b"data"))
+    run = coordinator.jobs.add(JobSpec("statistics", DataSpec((upload.uri,))), "")
+    with pytest.raises(Unavailable):
+        await coordinator.cancel(run.job_id, "enough")
+    await coordinator.remove_upload(upload.upload_id)
+    assert is_there(upload.uri)
+    database.there.set()
+    assert await ended(coordinator, run.job_id) is JobState.CANCELLED
+    await coordinator.remove_upload(upload.upload_id)
+    assert not is_there(upload.uri)
+
+
+def is_there(uri: str) -> bool:
+    return Path(uri).exists()
+
+
+async def one_chunk(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
 
 
 async def test_who_cancels_sees_the_job_cancelled(kept: tuple[Coordinator, AwayDatabase, str]) -> None:

@@ -1,6 +1,8 @@
 """What a standby answers, and what a gate lets in."""
 
 import asyncio
+import logging
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,12 @@ from gradloom.settings import CoordinatorSettings
 from gradloom.status import from_rpc_error
 from gradloom.v1 import job_service_pb2, job_service_pb2_grpc, worker_pb2
 from gradloom_coordinator.gate import Gate
+from gradloom_coordinator.lease import STEP_DOWN_SHARE
+from gradloom_coordinator.server import Health, Readiness, step_down_limit_s
 from gradloom_coordinator.standby import Standby, advertised
+from gradloom_coordinator.store import store_url
 
+LIMIT_S = 30.0
 SETTINGS = CoordinatorSettings(port=0, metrics_port=0, lease=True, checkpoint_uri="/somewhere")
 
 
@@ -46,6 +52,66 @@ async def test_a_standby_is_alive_not_ready_and_refuses_every_kind_of_call() -> 
             states[service] = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         assert states == {"live": "SERVING", "": "NOT_SERVING", "gradloom.v1.JobService": "NOT_SERVING"}
         assert "gradloom_coordinator_leader 0.0" in await page(addresses.metrics_address)
+
+
+async def test_callers_of_a_standby_are_not_told_where_the_database_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"postgresql://someone@/kept?host={tmp_path}"  # nobody listens there
+    standby, stop = Standby(replace(SETTINGS, store_url=url)), asyncio.Event()
+    caplog.set_level(logging.INFO)
+    async with asyncio.timeout(LIMIT_S), standby.listening():
+        turn = asyncio.create_task(standby.turn(stop, lambda _: None))
+        while "standby; the database" not in standby.why:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        stop.set()
+        assert await turn is None
+    assert standby.why == "standby; the database can't be reached"
+    assert (
+        f"standby; the database can't be reached: the database {standby_name(url)} can't be used"
+        in caplog.text
+    )
+
+
+def standby_name(url: str) -> str:
+    return store_url(url, Path()).render_as_string()
+
+
+async def test_connections_to_a_standby_are_bounded() -> None:
+    standby = Standby(replace(SETTINGS, max_connections=2))
+    async with standby.listening() as addresses, AsyncExitStack() as stack:
+        # channels with the same options would share a connection
+        options = [(("grpc.primary_user_agent", str(i)),) for i in range(3)]
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(addresses.address, options=one))
+            for one in options
+        ]
+        *first, last = [health_pb2_grpc.HealthStub(channel) for channel in channels]
+        for stub in (*first, *first):
+            await stub.Check(health_pb2.HealthCheckRequest(service="live"), timeout=LIMIT_S)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await last.Check(health_pb2.HealthCheckRequest(service="live"), timeout=LIMIT_S)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_whoever_has_lost_its_lease_is_not_ready_any_more() -> None:
+    reasons = [""]
+    ready = Readiness(why_not=lambda: reasons[-1])
+    assert not ready()
+    ready.serving = True
+    assert ready()
+    servicer = Health(lambda: reasons[-1])
+    await servicer.set("s", health_pb2.HealthCheckResponse.SERVING)
+    asked = health_pb2.HealthCheckRequest(service="s")
+    assert (await servicer.Check(asked, None)).status == health_pb2.HealthCheckResponse.SERVING
+    reasons.append("this coordinator has lost its lease")
+    assert not ready()
+    assert (await servicer.Check(asked, None)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.mark.parametrize("ttl_s", [2.0, 6.0, 300.0])
+def test_one_that_has_lost_its_lease_ends_before_another_one_may_begin(ttl_s: float) -> None:
+    assert 0 < step_down_limit_s(replace(SETTINGS, lease_ttl_s=ttl_s)) <= ttl_s * STEP_DOWN_SHARE
 
 
 async def page(address: str) -> str:

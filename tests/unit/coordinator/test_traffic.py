@@ -23,7 +23,7 @@ from gradloom.tensors import Tensors
 from gradloom.v1 import worker_pb2
 from gradloom_coordinator.checkpoints import Checkpoint, from_bytes, to_bytes
 from gradloom_coordinator.events import TaskRef
-from gradloom_coordinator.gathering import Gathering
+from gradloom_coordinator.gathering import NEVER, Gathering
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.ledger import Ledger, restored_ledger
 from gradloom_coordinator.pick import AGAIN_AFTER, ROUNDS, Picker, pick
@@ -336,20 +336,42 @@ def again_kept(run: JobRun) -> Tensors:
 
 def test_what_the_answers_of_a_round_leave_out_is_added_up() -> None:
     gathering = Gathering()
-    gathering.counted("a", {"x": np.ones(2)})  # nobody asked
+    gathering.counted("a", ref(1), {"x": np.ones(2)}, holds_back=False)  # nobody asked
     gathering.want()
     for _ in range(2):  # prepared anew
-        gathering.open_round(frozenset({"a", "b", "c"}))
-    gathering.counted("a", {"x": np.ones(2)})
-    gathering.counted("b", {"x": np.ones(2), "y": np.ones(1)})
-    gathering.counted("a", {})
-    gathering.end_round(7)
+        gathering.open_round(2, 4, frozenset({"a", "b", "c"}))
+    gathering.counted("a", ref(2, 0), {"x": np.ones(2)}, holds_back=False)
+    gathering.counted("b", ref(2, 1), {"x": np.ones(2), "y": np.ones(1)}, holds_back=False)
+    gathering.counted("a", ref(2, 2), {}, holds_back=True)  # the first one is undecided there
+    gathering.counted("c", ref(1, 3), {"x": np.ones(2)}, holds_back=False)  # carried over: it was not asked
+    assert not gathering.end_round(7)
     assert gathering.tensors.keys() == {"x", "y"}
     np.testing.assert_array_equal(gathering.tensors["x"], [2.0, 2.0])
     assert (gathering.iteration, gathering.missing, gathering.asked) == (7, 1, False)
-    gathering.open_round(frozenset({"a"}))
+    gathering.open_round(3, 4, frozenset({"a"}))
     gathering.end_round(8)
-    assert gathering == Gathering(_holders=frozenset({"a"}))
+    assert (gathering.tensors, gathering.iteration, gathering.missing) == ({}, NEVER, 0)
+
+
+def test_a_worker_whose_memories_another_answer_has_taken_up_is_missing() -> None:
+    gathering = Gathering()
+    gathering.want()
+    gathering.open_round(1, 2, frozenset({"a"}))
+    gathering.counted("a", ref(1, 1), {"x": np.ones(2)}, holds_back=True)  # the first lost against a copy
+    gathering.end_round(1)
+    assert gathering.missing == 1
+
+
+def test_what_was_handed_out_to_shards_that_did_not_count_is_lost_and_counted() -> None:
+    for shards, lost in ((range(4), False), (range(3), True)):
+        gathering = Gathering()
+        gathering.restore({"x": np.ones(2)}, 5)
+        gathering.open_round(9, 4, frozenset())
+        gathering.counted("a", ref(8, 0), {}, holds_back=False)
+        for shard in shards:
+            gathering.counted("a", ref(9, shard), {}, holds_back=False)
+        assert gathering.end_round(6) is lost
+        assert not gathering.hands_out
 
 
 def test_a_job_that_is_set_back_has_its_workers_forget(tmp_path: Path) -> None:

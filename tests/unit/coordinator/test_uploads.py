@@ -1,7 +1,9 @@
 """Uploads: kept while they are needed, removed when they are not, and never larger than allowed."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,24 @@ async def test_a_folder_that_can_not_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "uploads").write_bytes(b"a file, where a folder should be")
     with pytest.raises(Unavailable, match="the upload can't be written to"):
         await uploads_in(tmp_path, Clock()).take(chunks(b"123"))
+
+
+async def test_a_folder_that_does_not_answer_is_told_in_time_and_holds_nobody_elses_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended = threading.Event()
+    monkeypatch.setattr(uploads_module, "FILE_LIMIT_S", 0.05)
+    monkeypatch.setattr(uploads_module, "_create", lambda _: mended.wait())
+    monkeypatch.setattr(uploads_module, "_remove", lambda _: mended.wait())
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    uploads = uploads_in(tmp_path, Clock())
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(NotInTime, match=r"uploads did not answer within 0\.05 s"):
+                await uploads.take(chunks(b"123"))
+            await asyncio.to_thread(lambda: None)
+    finally:
+        mended.set()
 
 
 @pytest.mark.parametrize("name", ["", "../coordinator.lock", "gradloom-upload-1-x.npz"])

@@ -190,6 +190,18 @@ def test_an_answer_that_took_long_says_little_of_a_clock() -> None:
     assert wrong(at(clock_offset_s=None)) == []
 
 
+def test_workers_that_share_a_machine_share_its_cores_and_memory() -> None:
+    workers = (worker(), worker("w1"), worker("w2", host="other", cores=8.0))
+    said = [one.what for one in findings(at(workers=workers)) if one.area == "workers"]
+    assert any(what.startswith("3 workers: 10 cores, 8.0 GiB memory") for what in said), said
+
+
+def test_words_are_right_for_one_thread_and_no_host() -> None:
+    said = [one.what for one in findings(GOOD)]
+    assert "openblas 0.3.30 Haswell, 1 thread here (a worker takes one)" in said
+    assert "admin, issued by gradloom authority" in said
+
+
 def test_an_extra_that_nobody_installed_is_not_missing() -> None:
     assert wrong(package("", extra="worker")) == []
     assert wrong(package("2.0rc1")) == []

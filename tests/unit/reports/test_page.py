@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from builders.runs import NASTY, completed, even_trace, facts, numbered, trace, view
+from builders.runs import BEGAN, NASTY, completed, even_trace, facts, numbered, round_span, trace, view
 from gradloom.jobs import JobState, Note, StateChanged, SteeringRecord, WorkerShare
 from gradloom.reports.page import MAX_HAPPENINGS, page_of
 from gradloom.specs import DataSpec, JobSpec
@@ -107,6 +107,16 @@ def test_every_part_is_there() -> None:
     assert "4.00" in text, "how much smaller"
     assert "settings.learning_rate" in text
     assert "T(n) = r·C/n + H" in text
+
+
+def test_waiting_is_set_against_the_rounds_in_which_it_was_counted() -> None:
+    waits = WorkerTotals("w-0", BEGAN, 9.0, rounds_last=2, awaited_s=3.0)
+    rounds = [round_span(1, 0, 4, "profile"), round_span(2, 4, 6), round_span(3, 6, 90, "query")]
+    whole = trace(rounds, [], waits)
+    said = Reader(page_of(facts(traced=whole))).text
+    assert "waited for one worker: 3 s in all, 50.0 % of the time of all rounds." in said
+    cut = replace(whole, head=replace(whole.head, dropped_rounds=1))
+    assert "of the time of all rounds" not in Reader(page_of(facts(traced=cut))).text
 
 
 def test_without_a_trace_it_says_so_and_shows_the_rest() -> None:

@@ -33,6 +33,22 @@ def test_an_uneven_round_is_so_much_longer() -> None:
     assert found.overhead_s == pytest.approx(0.0)
 
 
+def test_with_the_workers_there_were_the_formula_gives_the_round_as_measured() -> None:
+    """Medians of different rounds do not add up by themselves: here C, r and the round's length are of three."""
+    shapes = [(4.0, 1.0, 9.0), (1.0, 1.0, 6.0), (2.0, 2.0, 3.0), (3.0, 1.0, 8.0)]
+    rounds = [round_span(n, 20.0 * n, 20.0 * n + shape[2]) for n, shape in enumerate(shapes, 2)]
+    tasks = [
+        task(worker, n, i, start=20.0 * n, compute_s=shape[i])
+        for n, shape in enumerate(shapes, 2)
+        for i, worker in enumerate("ab")
+    ]
+    found = scaling_of(trace(rounds, tasks), "")
+    assert isinstance(found, Scaling)
+    for growing in (False, True):
+        assert found.seconds_with(found.workers, growing=growing) == pytest.approx(found.round_s)
+    assert found.round_s == 7.0
+
+
 def test_the_smallest_number_of_workers_that_is_faster() -> None:
     assert EVEN.if_fixed == 2
     assert EVEN.seconds_with(2, growing=False) == 5.0

@@ -128,6 +128,21 @@ def test_what_a_checkpoint_has_gathered_takes_the_place_of_what_workers_held(cod
     np.testing.assert_array_equal(found, expected)
 
 
+def test_an_answer_says_whether_more_is_held_than_it_has_taken_up() -> None:
+    uplinks = Uplinks()
+    ordered(uplinks, 1, "topk:0.1")
+    first, second = task(1, 0), task(1, 2)
+    assert [answered(uplinks, one).holds_back for one in (first, second)] == [False, False]
+    order = Order(2, "none", 2, seed=3, send_left_over=True)
+    uplinks.heard("job", 2, order, [(1, first.range), (1, second.range)], decided=True)
+    takes_all, takes_nothing = task(2, 0), task(2, 2)
+    assert [answered(uplinks, one).holds_back for one in (takes_all, takes_nothing)] == [False, True]
+    ordered(uplinks, 3, "none", 0, takes_nothing)  # the other one lost against a copy: all is as before
+    assert [answered(uplinks, one).holds_back for one in (task(3, 0), task(3, 2))] == [False, True]
+    ordered(uplinks, 4, "none", 0, task(3, 0), task(3, 2))
+    assert packing(uplinks, task(4)) is None
+
+
 def test_a_task_takes_up_the_part_of_what_was_gathered_that_its_shards_are_of_all() -> None:
     uplinks = Uplinks()
     ordered(uplinks, 1, "none")

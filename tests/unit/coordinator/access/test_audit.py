@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from google.protobuf import field_mask_pb2
 
 from gradloom.callers import AuditEntry
 from gradloom.errors import InvalidInput, NotFound
@@ -78,6 +79,29 @@ def test_of_a_change_it_says_what_is_changed_and_nothing_else() -> None:
         "codec": "int8",
         "settings.learning_rate": "0.1",
     }
+
+
+@pytest.mark.parametrize("path", ["settings.C", "settings.l2_1", "settings.a__b"])
+def test_a_change_of_any_setting_is_written_down(path: str) -> None:
+    spec = job_pb2.JobSpec(settings={path.removeprefix("settings."): "2"})
+    request = job_service_pb2.UpdateJobRequest(job_id="job-1", spec=spec)
+    request.update_mask.paths.append(path)
+    assert fields_of("UpdateJob", request) == {"job_id": "job-1", path: "2"}
+
+
+def test_what_can_not_be_shown_is_written_down_without_its_fields() -> None:
+    mask = field_mask_pb2.FieldMask(paths=["settings.C"])
+    assert fields_of("Whatever", mask) == {"request": "can't be shown (ValueError)"}
+    request = job_service_pb2.UpdateJobRequest(job_id="job-1", update_mask=mask)
+    assert fields_of("Whatever", request)["job_id"] == "job-1"
+
+
+def test_a_damaged_byte_costs_no_other_line(audit: AuditLog, tmp_path: Path) -> None:
+    for job in ("job-1", "job-2", "job-3"):
+        audit.write(ANN, "PauseJob", pause(job))
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"job-2", b"job-\xff"))
+    assert [entry.subject for entry in audit.last(10)] == ["job-1", "job-\ufffd", "job-3"]
 
 
 def test_passwords_are_not_written() -> None:
@@ -161,5 +185,5 @@ def test_letters_that_would_steer_a_terminal_are_written_out(audit: AuditLog) ->
     odd = Caller(Identity("a\x1b[31mnn", Role.OPERATOR, How.CERTIFICATE), "unix:")
     audit.write(odd, "PauseJob", pause("job\r1", "line\nbreak \x1b]0;title\x07 \u202e é"))
     (entry,) = audit.last(1)
-    assert (entry.who, entry.subject) == ("a\\x1b[31mnn", "job\\r1")
+    assert (entry.who, entry.subject) == ("a\\x1b[31mnn", "job\\x0d1")
     assert entry.fields == {"reason": "line\\nbreak \\x1b]0;title\\x07 \\u202e é"}

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,11 +17,14 @@ from gradloom.client import Client
 from gradloom.errors import InvalidInput, TooManyCalls
 from gradloom.roles import Role
 from gradloom.status import from_rpc_error
+from gradloom.tokens import TokenBook
 from gradloom.v1 import cluster_service_pb2 as cluster
 from gradloom.v1 import job_service_pb2 as jobs
 from gradloom.v1 import job_service_pb2_grpc
 from gradloom_coordinator import listening
 from gradloom_coordinator.access import guard
+from gradloom_coordinator.access.watched_tokens import WatchedTokens
+from gradloom_coordinator.servicers import DOWNLOADS, DOWNLOADS_OF_ONE
 
 from .conftest import LIMIT_S, Calls, Guarded, until
 
@@ -151,6 +156,21 @@ async def test_a_revoked_token_counts_no_more_and_its_streams_end(guarded: Guard
         assert (await gone.refusal(gone.jobs.ListJobs, jobs.ListJobsRequest())).code() is UNKNOWN
         await streams[1].read()
         await stays.jobs.ListJobs(jobs.ListJobsRequest(), metadata=stays.metadata)
+
+
+async def test_a_stream_ends_with_its_token_although_the_file_can_not_be_looked_at(
+    guarded: Guarded, serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: WatchedTokens) -> bool:
+        raise RuntimeError("whatever it is")
+
+    async with serving() as running, guarded.calling(Role.VIEWER) as calls:
+        stream = watching(calls)
+        await stream.read()
+        monkeypatch.setattr(WatchedTokens, "look", broken)
+        running.guard._tokens.book = TokenBook()
+        with pytest.raises(grpc.aio.AioRpcError, match="has been revoked"):
+            await all_of(stream)
 
 
 async def test_a_workers_session_ends_with_its_token(guarded: Guarded, serving) -> None:
@@ -348,6 +368,47 @@ async def test_streams_of_one_caller_are_bounded_and_count_until_they_end(guarde
             for stream in (*streams, *others):
                 stream.cancel()
             await until(lambda: not running.guard._streams.count and not running.guard._open)
+
+
+async def test_models_that_are_sent_at_a_time_are_bounded(guarded: Guarded, serving, monkeypatch) -> None:
+    reading, released = [], threading.Event()
+
+    def read(path: Path) -> bytes:
+        reading.append(path)
+        assert released.wait(LIMIT_S)
+        return b"model"
+
+    async with serving() as running, AsyncExitStack() as stack:
+        monkeypatch.setattr(running.coordinator.records, "model_path", Path)
+        monkeypatch.setattr(running.coordinator.jobs.models, "read", read)
+        viewer, operator, admin = [
+            await stack.enter_async_context(guarded.calling(role))
+            for role in (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+        ]
+        stack.callback(released.set)
+
+        def download(calls: Calls):
+            return calls.jobs.GetModel(jobs.GetModelRequest(), metadata=calls.metadata, timeout=LIMIT_S)
+
+        async def refusal(calls: Calls) -> str:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await download(calls).read()
+            failure = from_rpc_error(refused.value)
+            assert isinstance(failure, TooManyCalls)
+            assert failure.retry_after_s == 1.0
+            return failure.message
+
+        streams = [download(viewer) for _ in range(DOWNLOADS_OF_ONE)]
+        await until(lambda: len(reading) == DOWNLOADS_OF_ONE)
+        assert "the-viewer has 4 streams open already" in await refusal(viewer)
+        streams += [download(operator) for _ in range(DOWNLOADS - DOWNLOADS_OF_ONE)]
+        await until(lambda: len(reading) == DOWNLOADS)
+        assert "models are being sent: 8 streams are open already" in await refusal(admin)
+        released.set()
+        for stream in streams:
+            assert (await stream.read()).chunk == b"model"
+            await all_of(stream)
+        assert (await download(admin).read()).chunk == b"model"
 
 
 async def test_a_flood_of_silent_workers_is_bounded_and_others_are_answered(
