@@ -39,7 +39,7 @@ class Shell:
         return subprocess.Popen(
             [GRADLOOM, *map(str, words)],
             cwd=self.folder,
-            env={**kept, **self.environment, "TMPDIR": str(self.folder), "GRADLOOM_TEST_MARK": self.mark},
+            env={**kept, **self.environment, "TMPDIR": str(self.folder), "MARK_OF_THIS_TEST": self.mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -68,7 +68,7 @@ class Shell:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.environ().get("GRADLOOM_TEST_MARK") == self.mark:
+                if process.environ().get("MARK_OF_THIS_TEST") == self.mark:
                     found.append(process)
         return found
 
