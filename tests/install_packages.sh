@@ -21,8 +21,8 @@ if ((${#missing[@]})); then
 fi
 
 compose=$(dirname "$0")/compose
-if ! "$compose/install_docker.sh"; then
+if ! timeout 900 "$compose/install_docker.sh"; then
     echo "there is no Docker engine to be had here: the tests that need one are skipped" >&2
-    exit 0
+elif ! timeout 1200 "$compose/base_images.sh" python:3.12-slim prom/prometheus:v2.53.5 postgres:17-bookworm; then
+    echo "the images that ours stand on are not to be had here: the tests that need them are skipped" >&2
 fi
-"$compose/base_images.sh" python:3.12-slim prom/prometheus:v2.53.5 postgres:17-bookworm

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("coordinator", "worker", "dashboard")
 """Ours, each with an image of its own."""
 LIMIT_S = 240.0
+BASES = ("python:3.12-slim", "prom/prometheus:v2.53.5", "postgres:17-bookworm")
+"""What tests/install_packages.sh gets."""
 """For whatever an engine does; it may have a busy machine."""
 PUBLISHED = ("PUBLISH_COORDINATOR", "PUBLISH_DASHBOARD", "PUBLISH_PROMETHEUS", "PUBLISH_GRAFANA")
 
@@ -39,7 +41,8 @@ def docker(*words: str, stdin: str = "", limit_s: float = LIMIT_S, env: dict[str
 
 def why_not() -> str:
     """Why there are no containers here; empty = there are."""
-    for words in (["docker", "info"], ["docker", "compose", "version"]):
+    bases = ["docker", "image", "inspect", "--format", "{{.Id}}", *BASES]
+    for words in (["docker", "info"], ["docker", "compose", "version"], bases):
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
