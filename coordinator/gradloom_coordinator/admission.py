@@ -41,11 +41,6 @@ class Admission:
         """It is here, or will not come."""
         self._coming.pop((worker, transfer_id), None)
 
-    @property
-    def waiting(self) -> int:
-        """How many offers wait; some may be gone already."""
-        return len(self._waiting)
-
     def admit(self, held_bytes: Callable[[], int], is_wanted: Callable[[WorkerId, int], bool]) -> list[Offer]:
         """Those that may come from now on; ``held_bytes``: what the sums hold."""
         admitted: list[Offer] = []

@@ -66,7 +66,7 @@ class Gathering:
             gathered, missing = self._sum, len(self._holders)
             self.drop()
             self.tensors, self.iteration, self.missing = gathered, iteration, missing
-        elif not self._wanted:
+        else:
             self.drop()
         return lost
 
