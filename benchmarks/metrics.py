@@ -26,12 +26,12 @@ from gradloom.canonical import Range
 from gradloom.jobs import RoundCompleted
 from gradloom.memory import tune_collector, tune_malloc
 from gradloom.steps import Step
-from gradloom_coordinator.accounts import Accounts
-from gradloom_coordinator.events import PartialArrived, RoundReady, TaskRef, TaskTimes
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.message_counts import MessageCounts
-from gradloom_coordinator.metrics import CoordinatorMetrics
-from gradloom_coordinator.standing import Look, standing
+from gradloom_coordinator.monitoring.message_counts import MessageCounts
+from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
+from gradloom_coordinator.monitoring.standing import Look, standing
+from gradloom_coordinator.scheduling.accounts import Accounts
+from gradloom_coordinator.scheduling.events import PartialArrived, RoundReady, TaskRef, TaskTimes
+from gradloom_coordinator.scheduling.limits import Limits
 
 PAYLOAD = 4096
 PROCESSES = 2

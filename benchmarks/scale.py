@@ -18,9 +18,9 @@ from typing import Any
 from noop import in_process
 
 from gradloom.memory import tune_collector
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 
 ROWS = 100
 JOB = "job"

@@ -105,7 +105,7 @@ def host_worker(name: str, address: str) -> None:
 @asynccontextmanager
 async def cluster(folder: Path, help_each_other: bool) -> AsyncIterator[tuple[Any, list[Any]]]:
     """A coordinator in this process and workers in others."""
-    from gradloom_coordinator.limits import Limits
+    from gradloom_coordinator.scheduling.limits import Limits
     from gradloom_coordinator.server import start
 
     register()

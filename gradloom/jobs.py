@@ -8,7 +8,7 @@ from gradloom.specs import JobSpec
 
 
 class JobState(StrEnum):
-    """Where a job is in its life; ``gradloom_coordinator.state`` holds the table of legal steps."""
+    """Where a job is in its life; ``gradloom_coordinator.scheduling.state`` holds the table of legal steps."""
 
     QUEUED = "queued"
     PLANNING = "planning"

@@ -26,19 +26,19 @@ from gradloom.wire.bundles import check_packed, decode_inline, raw_bytes
 from gradloom.wire.cluster import phases_from_proto
 from gradloom.wire.faults import fault_to_proto
 from gradloom.wire.frames import INITIAL_CREDIT, credit_frame, refusal_frame
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.admission import Admission, Offer
-from gradloom_coordinator.closing import refusal_of
 from gradloom_coordinator.links import Arrived, WorkerLink
-from gradloom_coordinator.message_counts import MessageCounts
-from gradloom_coordinator.meters import Reading, Tally
-from gradloom_coordinator.metrics import CoordinatorMetrics
-from gradloom_coordinator.rounds import Refusal
+from gradloom_coordinator.monitoring.message_counts import MessageCounts
+from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
+from gradloom_coordinator.monitoring.views import worker_view
 from gradloom_coordinator.runs import JobRun
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.admission import Admission, Offer
+from gradloom_coordinator.scheduling.closing import refusal_of
+from gradloom_coordinator.scheduling.meters import Reading, Tally
+from gradloom_coordinator.scheduling.rounds import Refusal
+from gradloom_coordinator.scheduling.state import ClusterState
 from gradloom_coordinator.sending import send_tasks, task_key, task_ref
-from gradloom_coordinator.state import ClusterState
-from gradloom_coordinator.views import worker_view
 from gradloom_coordinator.wording import sentence_of
 
 log = logging.getLogger(__name__)

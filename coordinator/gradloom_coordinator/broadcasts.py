@@ -6,8 +6,8 @@ from gradloom.streams import Transfer
 from gradloom.v1 import worker_pb2
 from gradloom.wire.bundles import bundle_of, encode, raw_bytes
 from gradloom.wire.frames import INITIAL_CREDIT, SharedFrames
-from gradloom_coordinator.downlink import Outgoing
-from gradloom_coordinator.events import JobId
+from gradloom_coordinator.compression.downlink import Outgoing
+from gradloom_coordinator.scheduling.events import JobId
 
 WHOLE = 1 << 62
 """Added to the transfer id of a message's differences, it makes that of the whole message."""

@@ -11,11 +11,11 @@ from gradloom.errors import Conflict, InvalidInput, Outdated
 from gradloom.jobs import JobState, JobView
 from gradloom.specs import JobSpec
 from gradloom.steered import PAUSED, ROLLBACK
-from gradloom_coordinator import changes as ch
-from gradloom_coordinator import events as e
+from gradloom_coordinator.durability import changes as ch
 from gradloom_coordinator.lifecycle import Lifecycle
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.runs import Hold, JobRun
+from gradloom_coordinator.scheduling import events as e
 from gradloom_coordinator.steering import Alteration, alterations, changed, etag_of
 
 MAX_STEPS = 1_000_000

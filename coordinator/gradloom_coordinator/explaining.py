@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from gradloom.errors import NotFound
 from gradloom.jobs import JobState, WorkerState
-from gradloom_coordinator.events import WorkerId
-from gradloom_coordinator.policies.placement import counted
-from gradloom_coordinator.rounds import Chunk, Round
-from gradloom_coordinator.state import ClusterState, Job, Worker
+from gradloom_coordinator.scheduling.events import WorkerId
+from gradloom_coordinator.scheduling.policies.placement import counted
+from gradloom_coordinator.scheduling.rounds import Chunk, Round
+from gradloom_coordinator.scheduling.state import ClusterState, Job, Worker
 
 PLACES_SHOWN = 20
 

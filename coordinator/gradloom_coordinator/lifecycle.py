@@ -22,22 +22,22 @@ from gradloom.jobs import JobHappening, JobState, JobView, Note, RoundCompleted,
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec
 from gradloom.steps import Step
-from gradloom_coordinator import changes as ch
-from gradloom_coordinator import events as e
-from gradloom_coordinator.keeper import CheckpointKeeper
-from gradloom_coordinator.metrics import CoordinatorMetrics
-from gradloom_coordinator.model_files import ModelFiles
+from gradloom_coordinator.durability import changes as ch
+from gradloom_coordinator.durability.keeper import CheckpointKeeper
+from gradloom_coordinator.durability.model_files import ModelFiles
+from gradloom_coordinator.durability.restoring import restored_run
+from gradloom_coordinator.durability.rollbacks import Rollbacks
+from gradloom_coordinator.durability.writer import Forgetful, Keeping
+from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
 from gradloom_coordinator.readable import check_files, readable
 from gradloom_coordinator.records import JobRecords
-from gradloom_coordinator.restoring import restored_run
-from gradloom_coordinator.rollbacks import Rollbacks
 from gradloom_coordinator.runs import Hold, JobRun
+from gradloom_coordinator.scheduling import events as e
 from gradloom_coordinator.serving import Serving
 from gradloom_coordinator.steering import altered, as_alteration, changed, differences
 from gradloom_coordinator.submitting import submitted
 from gradloom_coordinator.training import Training
 from gradloom_coordinator.wording import plain
-from gradloom_coordinator.writer import Forgetful, Keeping
 
 log = logging.getLogger(__name__)
 

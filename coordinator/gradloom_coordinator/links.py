@@ -11,7 +11,7 @@ from gradloom.tensors import Tensors
 from gradloom.v1 import worker_pb2
 from gradloom.wire.frames import refusal_frame
 from gradloom_coordinator.collector import Upload
-from gradloom_coordinator.events import JobId, TaskRef, WorkerId
+from gradloom_coordinator.scheduling.events import JobId, TaskRef, WorkerId
 
 
 @dataclass(slots=True)

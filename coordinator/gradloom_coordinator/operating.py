@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 
 from gradloom.errors import NotFound
-from gradloom_coordinator import events as e
-from gradloom_coordinator.changes import Steered
+from gradloom_coordinator.durability.changes import Steered
+from gradloom_coordinator.durability.store_jobs import EXCLUDED
 from gradloom_coordinator.lifecycle import Lifecycle
-from gradloom_coordinator.state import ClusterState
-from gradloom_coordinator.store_jobs import EXCLUDED
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.state import ClusterState
 
 
 class Operating:

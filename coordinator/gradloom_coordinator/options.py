@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gradloom_coordinator.lease import LONGEST_S, SHORTEST_S
+from gradloom_coordinator.leadership.lease import LONGEST_S, SHORTEST_S
 
 MetricsPort = Annotated[
     int, typer.Option(envvar="GRADLOOM_METRICS_PORT", help="Port of /metrics; 0 = any, -1 = none.")

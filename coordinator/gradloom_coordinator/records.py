@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gradloom.errors import AlreadyExists, Conflict, NotFound
 from gradloom.specs import JobSpec
-from gradloom_coordinator.events import JobId
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.runs import JobRun
+from gradloom_coordinator.scheduling.events import JobId
 
 
 class JobRecords:

@@ -20,15 +20,15 @@ from gradloom.v1 import worker_pb2
 from gradloom.wire.data import preparation_to_proto, source_to_proto, split_to_proto
 from gradloom.wire.steps import step_to_proto
 from gradloom_coordinator.broadcasts import Broadcast, broadcast_of
-from gradloom_coordinator.changes import CheckpointKept, Steered
-from gradloom_coordinator.checkpoints import Checkpoint
 from gradloom_coordinator.collector import Collector
-from gradloom_coordinator.downlink import Outgoing
-from gradloom_coordinator.events import JobId
+from gradloom_coordinator.compression.downlink import Outgoing
+from gradloom_coordinator.compression.traffic import Traffic
+from gradloom_coordinator.durability.changes import CheckpointKept, Steered
+from gradloom_coordinator.durability.checkpoints import Checkpoint
 from gradloom_coordinator.journal import Journal
-from gradloom_coordinator.state import Job
+from gradloom_coordinator.scheduling.events import JobId
+from gradloom_coordinator.scheduling.state import Job
 from gradloom_coordinator.steering import Alteration, altered, as_alteration, etag_of, steerable_fields
-from gradloom_coordinator.traffic import Traffic
 from gradloom_coordinator.training import Training
 
 HEAVY_BYTES = 256 * 1024

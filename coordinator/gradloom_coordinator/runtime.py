@@ -32,33 +32,33 @@ from gradloom.jobs import (
 from gradloom.nearest.answers import Answer, Question
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import JobSpec, check_spec, with_local_steps
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
 from gradloom_coordinator.access.audit import OK, AuditLog
 from gradloom_coordinator.access.callers import CALLER
 from gradloom_coordinator.access.table import CHANGING
 from gradloom_coordinator.alarm import Alarm
 from gradloom_coordinator.attendance import Attendance
+from gradloom_coordinator.compression.traffic import check_codecs
 from gradloom_coordinator.control import Control
 from gradloom_coordinator.explaining import explain
 from gradloom_coordinator.lifecycle import Lifecycle
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.measures import Came
-from gradloom_coordinator.meters import Reading
-from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
+from gradloom_coordinator.monitoring.standing import Look, standing
+from gradloom_coordinator.monitoring.traffic_metrics import TrafficMetrics
+from gradloom_coordinator.monitoring.watching import Watching
 from gradloom_coordinator.operating import Operating
-from gradloom_coordinator.packed_spans import TraceReading
-from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.readable import check_data
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.runs import JobRun
-from gradloom_coordinator.scheduler import Scheduler
-from gradloom_coordinator.standing import Look, standing
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.measures import Came
+from gradloom_coordinator.scheduling.meters import Reading
+from gradloom_coordinator.scheduling.packed_spans import TraceReading
+from gradloom_coordinator.scheduling.policies import policy_named
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 from gradloom_coordinator.steering import check_schedule, check_synchrony
-from gradloom_coordinator.traffic import check_codecs
-from gradloom_coordinator.traffic_metrics import TrafficMetrics
 from gradloom_coordinator.uploads import Upload, Uploads
-from gradloom_coordinator.watching import Watching
 from gradloom_coordinator.wording import sentence_of
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from gradloom.canonical import Range
 from gradloom.steps import Step
 from gradloom.v1 import worker_pb2
 from gradloom.wire.data import shard_to_proto
-from gradloom_coordinator.commands import TaskOrder
-from gradloom_coordinator.events import TaskRef
 from gradloom_coordinator.links import Given, WorkerLink
 from gradloom_coordinator.runs import JobRun
+from gradloom_coordinator.scheduling.commands import TaskOrder
+from gradloom_coordinator.scheduling.events import TaskRef
 
 
 def send_tasks(link: WorkerLink, run: JobRun, orders: tuple[TaskOrder, ...]) -> None:

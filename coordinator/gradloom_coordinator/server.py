@@ -20,10 +20,11 @@ from gradloom.settings import CoordinatorSettings
 from gradloom.tls import join_host_port
 from gradloom.v1 import cluster_service_pb2_grpc, job_service_pb2_grpc
 from gradloom_coordinator.access.guard import Guard
-from gradloom_coordinator.durable import Durable, go_on_where_it_ended
-from gradloom_coordinator.gate import Gate
-from gradloom_coordinator.leading import Leading
-from gradloom_coordinator.lease import STEP_DOWN_SHARE
+from gradloom_coordinator.durability.durable import Durable, go_on_where_it_ended
+from gradloom_coordinator.leadership.gate import Gate
+from gradloom_coordinator.leadership.leading import Leading
+from gradloom_coordinator.leadership.lease import STEP_DOWN_SHARE
+from gradloom_coordinator.leadership.standby import Standby
 from gradloom_coordinator.listening import (
     SERVICES,
     Addresses,
@@ -35,7 +36,6 @@ from gradloom_coordinator.listening import (
 from gradloom_coordinator.refusals import Context
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.servicers import ClusterServicer, JobServicer
-from gradloom_coordinator.standby import Standby
 from gradloom_coordinator.worker_servicer import WorkerServicer
 
 log = logging.getLogger(__name__)

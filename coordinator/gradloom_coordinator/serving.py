@@ -25,9 +25,9 @@ from gradloom.nearest.answers import Answer, Question, joined_answers
 from gradloom.queries import answer_of
 from gradloom.steps import Step
 from gradloom.tensors import byte_length
-from gradloom_coordinator import events as e
 from gradloom_coordinator.desk import MAX_WAITING_ROWS, Desk, Waiting
 from gradloom_coordinator.runs import JobRun
+from gradloom_coordinator.scheduling import events as e
 
 Rows = NDArray[np.float64]
 T = TypeVar("T")

@@ -19,10 +19,10 @@ from gradloom.specs import JobSpec, ScheduledChange, check_scheduling
 from gradloom.steered import PAUSED, ROLLBACK
 from gradloom.synchrony import SynchronyKind, parse_synchrony
 from gradloom.wire.keeping import spec_to_bytes
-from gradloom_coordinator.changes import CheckpointKept, Steered
-from gradloom_coordinator.events import JobChanged, JobId
-from gradloom_coordinator.policies import policy_named
-from gradloom_coordinator.traffic import check_codecs
+from gradloom_coordinator.compression.traffic import check_codecs
+from gradloom_coordinator.durability.changes import CheckpointKept, Steered
+from gradloom_coordinator.scheduling.events import JobChanged, JobId
+from gradloom_coordinator.scheduling.policies import policy_named
 
 STEERABLE: Mapping[str, Callable[[JobSpec], str]] = {
     "placement": lambda spec: policy_named(spec.placement),

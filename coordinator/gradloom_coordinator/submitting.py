@@ -1,9 +1,9 @@
 """A job's specification as the scheduler is told of it."""
 
 from gradloom.synchrony import parse_synchrony
-from gradloom_coordinator import events as e
-from gradloom_coordinator.policies import policy_named
 from gradloom_coordinator.runs import JobRun
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.policies import policy_named
 
 
 def submitted(run: JobRun) -> e.JobSubmitted:

@@ -13,10 +13,10 @@ from gradloom.v1 import worker_pb2
 from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.frames import FrameKind, credit_frame, parse_frame
 from gradloom.wire.steps import failure_from_proto
-from gradloom_coordinator.events import PartialOffered, TaskFailed, WorkerDraining
 from gradloom_coordinator.links import Incoming, WorkerLink
 from gradloom_coordinator.refusals import Context, refuse
 from gradloom_coordinator.runtime import Coordinator
+from gradloom_coordinator.scheduling.events import PartialOffered, TaskFailed, WorkerDraining
 from gradloom_coordinator.sending import task_ref
 from gradloom_coordinator.wording import with_last_lines
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gradloom.canonical import Range
 from gradloom.jobs import JobState, RetryReason
 from gradloom.steps import Step
-from gradloom_coordinator.commands import (
+from gradloom_coordinator.scheduling.commands import (
     AnnounceNote,
     AnnounceRetry,
     AnnounceState,
@@ -17,7 +17,7 @@ from gradloom_coordinator.commands import (
     TaskOrder,
     WakeAt,
 )
-from gradloom_coordinator.events import (
+from gradloom_coordinator.scheduling.events import (
     Event,
     HeartbeatReceived,
     JobPlanned,
@@ -30,10 +30,10 @@ from gradloom_coordinator.events import (
     Tick,
     WorkerJoined,
 )
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.rounds import Round
-from gradloom_coordinator.scheduler import Scheduler
-from gradloom_coordinator.state import Job, Worker
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.rounds import Round
+from gradloom_coordinator.scheduling.scheduler import Scheduler
+from gradloom_coordinator.scheduling.state import Job, Worker
 
 
 def task(lo: int, hi: int, attempt: int = 1, *, round: int = 1, job: str = "job") -> TaskRef:  # noqa: A002

@@ -28,8 +28,8 @@ from pathlib import Path
 from builders.scheduling import Desk
 from gradloom.canonical import Range
 from gradloom.jobs import RetryReason
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
 
 RULE = "----"
 _TASK = r"(?P<worker>\S+) (?P<job>\S+)/(?P<round>\d+) (?P<lo>\d+)(-(?P<hi>\d+))? try (?P<attempt>\d+)"

@@ -24,7 +24,7 @@ from gradloom.optimizers.lbfgs import LbfgsState
 from gradloom.saved import Saved, restore_value
 from gradloom.schema import Schema
 from gradloom.sealing import opened, sealed
-from gradloom_coordinator.checkpoints import Checkpoint, CheckpointUnusable, from_bytes, to_bytes
+from gradloom_coordinator.durability.checkpoints import Checkpoint, CheckpointUnusable, from_bytes, to_bytes
 
 KEY = Key(bytes(32))
 SCHEMA = Schema(("a",), "y", None, 3, 0, 0, 3.0, Preparation(Split(0, 0.0, 0.0), "float32", None, (), (), ()))

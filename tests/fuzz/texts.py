@@ -12,7 +12,7 @@ from gradloom.errors import InvalidInput
 from gradloom.keys import parse_keys
 from gradloom.synchrony import parse_synchrony
 from gradloom.tls import hosts_of, is_loopback
-from gradloom_coordinator.policies import policy_named
+from gradloom_coordinator.scheduling.policies import policy_named
 
 
 def text_of(data: bytes) -> str:

@@ -132,9 +132,9 @@ def submitted(data: bytes) -> None:
     """As the coordinator reads a submission, up to the algorithm's own settings."""
     from gradloom.algorithms import build
     from gradloom.specs import with_local_steps
-    from gradloom_coordinator.policies import policy_named
+    from gradloom_coordinator.compression.traffic import check_codecs
+    from gradloom_coordinator.scheduling.policies import policy_named
     from gradloom_coordinator.steering import check_schedule, check_synchrony
-    from gradloom_coordinator.traffic import check_codecs
 
     spec = with_local_steps(job_spec_from_proto(job_service_pb2.SubmitJobRequest.FromString(data).spec))
     check_spec(spec)

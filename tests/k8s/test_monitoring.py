@@ -7,10 +7,10 @@ import yaml
 
 from builders.dashboards import GRAFANA, PROMETHEUS, RUNBOOKS, boards
 from builders.manifests import Objects, with_components
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.measures import Measures
-from gradloom_coordinator.standing import Look, standing
-from gradloom_coordinator.state import ClusterState
+from gradloom_coordinator.monitoring.standing import Look, standing
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.measures import Measures
+from gradloom_coordinator.scheduling.state import ClusterState
 
 TARGET_LABELS = {"job", "instance", "namespace", "pod", "service", "container", "endpoint"}
 """What the operator writes on every series; one of ours would be renamed to exported_..."""

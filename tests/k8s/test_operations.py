@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from builders.manifests import K8S, ROOT, Objects, components, rendered, with_components
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.standing import Look, standing
-from gradloom_coordinator.state import ClusterState
+from gradloom_coordinator.monitoring.standing import Look, standing
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.state import ClusterState
 
 SCALERS = ("autoscaling/hpa", "autoscaling/keda")
 SCALING = K8S / "components" / "autoscaling"

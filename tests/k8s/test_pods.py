@@ -13,7 +13,7 @@ import yaml
 from builders.manifests import ROOT, Container, Objects, rendered, with_components
 from gradloom.health import LIVE, READY
 from gradloom_coordinator import __main__ as coordinator
-from gradloom_coordinator.durable import LAST_WRITES_S
+from gradloom_coordinator.durability.durable import LAST_WRITES_S
 from gradloom_coordinator.server import GRACE_S, LAST_CHECKPOINTS_S
 from gradloom_dashboard import __main__ as dashboard
 from gradloom_worker import __main__ as worker

@@ -13,10 +13,10 @@ from operator import add
 from gradloom.canonical import CanonicalSum
 from gradloom.jobs import RetryReason
 from gradloom.steps import Step
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 from simulation import messages as m
 from simulation.clock import Clock, Happening
 from simulation.mathematics import Descent, answer, undisturbed

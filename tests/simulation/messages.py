@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from gradloom.canonical import Range
 from gradloom.jobs import RetryReason
 from gradloom.steps import Step
-from gradloom_coordinator.commands import TaskOrder
-from gradloom_coordinator.events import TaskRef, TaskTimes
+from gradloom_coordinator.scheduling.commands import TaskOrder
+from gradloom_coordinator.scheduling.events import TaskRef, TaskTimes
 from gradloom_worker.events import Task
 
 Vector = NDArray[np.float32]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gradloom.synchrony import SYNCHRONOUS, Synchrony, SynchronyKind
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.policies import POLICIES
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.policies import POLICIES
 from simulation.mathematics import MAX_SHARDS
 
 PATIENT = Limits(max_attempts=1000, max_deaths=1000, task_timeout_s=60.0)

@@ -7,13 +7,13 @@ from gradloom.canonical import Range, is_node
 from gradloom.jobs import RetryReason, WorkerState
 from gradloom.steps import Step
 from gradloom.synchrony import SynchronyKind
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.closing import MAX_STALENESS_PER_WORKER
-from gradloom_coordinator.commands import Command
-from gradloom_coordinator.events import Event, JobId, TaskRef, WorkerId
-from gradloom_coordinator.rounds import Round
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.closing import MAX_STALENESS_PER_WORKER
+from gradloom_coordinator.scheduling.commands import Command
+from gradloom_coordinator.scheduling.events import Event, JobId, TaskRef, WorkerId
+from gradloom_coordinator.scheduling.rounds import Round
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 
 R = RetryReason
 REASONS: Mapping[type[Event], frozenset[RetryReason]] = {

@@ -6,9 +6,9 @@ from itertools import count
 import pytest
 
 from gradloom.jobs import JobState, RetryReason
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.rounds import Refusal
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.rounds import Refusal
 from simulation.network import End
 from simulation.plan import STRICT, JobPlan, Plan, Trouble, WorkerPlan
 from simulation.world import World

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from gradloom.jobs import JobState, RetryReason
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.rounds import Refusal
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.rounds import Refusal
 from simulation.mathematics import NOTHING, Descent, undisturbed
 from simulation.mathematics import partial as of_shard
 from simulation.world import run_seed

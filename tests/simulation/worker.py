@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gradloom.jobs import RetryReason
 from gradloom.steps import Step
-from gradloom_coordinator.events import TaskTimes
+from gradloom_coordinator.scheduling.events import TaskTimes
 from gradloom_worker import commands as c
 from gradloom_worker import events as e
 from gradloom_worker.events import Task

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from gradloom.jobs import JobState, RetryReason
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.policies import POLICIES
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.policies import POLICIES
 from gradloom_worker.events import Task
 from simulation.clock import Clock, Happening
 from simulation.coordinator import CoordinatorDied, SimCoordinator

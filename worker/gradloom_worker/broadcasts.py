@@ -2,7 +2,7 @@
 
 The session announces a broadcast; the frames come on the bulk stream, before or after. Of each job only the newest
 round is kept. Where parameters come as differences, what every worker computes with is r = r + difference in float32,
-from the message of the round that the announcement names: see ``gradloom_coordinator.downlink``.
+from the message of the round that the announcement names: see ``gradloom_coordinator.compression.downlink``.
 """
 
 from collections.abc import Sequence

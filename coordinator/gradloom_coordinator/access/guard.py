@@ -26,7 +26,7 @@ from gradloom_coordinator.access.identity import Asks, Denied, Identity, Shown, 
 from gradloom_coordinator.access.rates import OpenStreams, Rates
 from gradloom_coordinator.access.table import RULES, short
 from gradloom_coordinator.access.watched_tokens import LOOK_EVERY_S, WatchedTokens
-from gradloom_coordinator.metrics import CoordinatorMetrics
+from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
 from gradloom_coordinator.peers import peer_certificate
 from gradloom_coordinator.refusals import Context, refuse
 

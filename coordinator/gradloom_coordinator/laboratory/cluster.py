@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from gradloom.errors import InvalidInput
 from gradloom.jobs import JobState
 from gradloom.steps import Step
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.events import TaskRef, WorkerId
 from gradloom_coordinator.laboratory.contestants import Contestant
 from gradloom_coordinator.laboratory.machines import Machine, Task
 from gradloom_coordinator.laboratory.outcomes import Outcome, RoundSeen
 from gradloom_coordinator.laboratory.traces import Outage, Trace
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.events import TaskRef, WorkerId
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 
 JOB = "job"
 PASS_SHARE = 0.75

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from gradloom.errors import InvalidInput
 from gradloom.synchrony import SYNCHRONOUS, Synchrony, SynchronyKind
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.policies import DEFAULT_POLICY
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.policies import DEFAULT_POLICY
 
 USUAL = Limits()
 PLAIN = replace(

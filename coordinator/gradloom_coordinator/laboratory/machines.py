@@ -7,7 +7,7 @@ thrown away, because a kernel can't be stopped from outside.
 from collections import deque
 from dataclasses import dataclass, field
 
-from gradloom_coordinator.events import TaskRef, WorkerId
+from gradloom_coordinator.scheduling.events import TaskRef, WorkerId
 
 
 @dataclass(slots=True, eq=False)

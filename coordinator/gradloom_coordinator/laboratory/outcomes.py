@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradloom_coordinator.copies import CopyLedger
-from gradloom_coordinator.state import Counts
+from gradloom_coordinator.scheduling.copies import CopyLedger
+from gradloom_coordinator.scheduling.state import Counts
 
 
 @dataclass(slots=True)

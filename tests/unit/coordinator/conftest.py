@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from builders.postgres import Postgres, programs, running_postgres
-from gradloom_coordinator.store import store_url
+from gradloom_coordinator.durability.store import store_url
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,14 @@ from gradloom.settings import CoordinatorSettings
 from gradloom.v1 import tensor_pb2, worker_pb2
 from gradloom.wire.bundles import bundle_of, encode
 from gradloom.wire.frames import FrameKind, parse_frame
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
 from gradloom_coordinator.attendance import PACKED_BYTES, Attendance, plausible
-from gradloom_coordinator.limits import Limits
 from gradloom_coordinator.links import Given, Incoming, WorkerLink
-from gradloom_coordinator.metrics import CoordinatorMetrics
-from gradloom_coordinator.rounds import Refusal
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.rounds import Refusal
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 
 TASK = e.TaskRef("job-1", 3, Range(0, 1), 2)
 KEY = worker_pb2.TaskKey(job_id="job-1", round=3, lo=0, hi=1, attempt=2)

@@ -10,11 +10,11 @@ from gradloom.errors import InvalidInput, NotFound
 from gradloom.jobs import JobState, JobView, SteeringRecord, WorkerState
 from gradloom.specs import DataSpec, JobSpec, ScheduledChange
 from gradloom.steered import replay_of, rescheduled, timetable
-from gradloom_coordinator.changes import CheckpointKept, Steered, StoredJob
-from gradloom_coordinator.events import ExcludeRequested, ReadmitRequested, Tick
+from gradloom_coordinator.durability.changes import CheckpointKept, Steered, StoredJob
+from gradloom_coordinator.durability.restoring import restored_run
 from gradloom_coordinator.explaining import explain
-from gradloom_coordinator.restoring import restored_run
 from gradloom_coordinator.runs import Hold
+from gradloom_coordinator.scheduling.events import ExcludeRequested, ReadmitRequested, Tick
 from gradloom_coordinator.steering import check_schedule, undone
 
 ADAM = JobSpec("logistic", DataSpec(("/rows.npy",), target="1"), {"solver": "adam"})

@@ -6,7 +6,7 @@ import pytest
 
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
-from gradloom_coordinator.durable import go_on_where_it_ended
+from gradloom_coordinator.durability.durable import go_on_where_it_ended
 from gradloom_coordinator.runtime import Coordinator
 
 

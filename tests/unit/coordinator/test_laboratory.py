@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from gradloom.errors import InvalidInput
-from gradloom_coordinator.commands import Command
-from gradloom_coordinator.events import Event
 from gradloom_coordinator.laboratory.__main__ import main
 from gradloom_coordinator.laboratory.cluster import BOUNDS, Cluster, Setting
 from gradloom_coordinator.laboratory.contestants import CONTESTANTS, chosen
 from gradloom_coordinator.laboratory.outcomes import Outcome
 from gradloom_coordinator.laboratory.recorded import read_trace, recorded_workers
 from gradloom_coordinator.laboratory.traces import TRACES, Trace, ideal_round, trace_named
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.scheduling.commands import Command
+from gradloom_coordinator.scheduling.events import Event
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 
 FOUR = Setting(workers=4, shards=64, rounds=10, load_s_per_shard=0.01)
 CONSTANT = ("one-slow", "linear")

@@ -20,7 +20,7 @@ from gradloom.wire.data import preparation_from_proto, split_from_proto
 from gradloom.wire.frames import INITIAL_CREDIT, parse_frame
 from gradloom_coordinator.journal import Journal
 from gradloom_coordinator.runs import JobRun
-from gradloom_coordinator.state import Job, Share
+from gradloom_coordinator.scheduling.state import Job, Share
 from gradloom_coordinator.training import Training
 
 BIG = 300_000

@@ -14,12 +14,12 @@ from gradloom.jobs import JobState, Note, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.v1 import worker_pb2
-from gradloom_coordinator import commands as c
-from gradloom_coordinator import events as e
-from gradloom_coordinator.changes import Change, EventAdded, StoredJob
+from gradloom_coordinator.durability.changes import Change, EventAdded, StoredJob
 from gradloom_coordinator.runs import Hold
 from gradloom_coordinator.runtime import STALL_S, TICK_S, Coordinator
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.scheduling import commands as c
+from gradloom_coordinator.scheduling import events as e
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 
 
 def spec(folder: Path, algorithm: str = "linear", **settings: str) -> JobSpec:

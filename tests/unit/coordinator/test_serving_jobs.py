@@ -3,8 +3,14 @@
 from builders.scheduling import Desk, answer, sent, state, task
 from gradloom.jobs import JobState
 from gradloom.steps import Step
-from gradloom_coordinator.commands import CloseRound, DropPartial, MergePartial, ReleaseJob, StartPlanning
-from gradloom_coordinator.events import (
+from gradloom_coordinator.scheduling.commands import (
+    CloseRound,
+    DropPartial,
+    MergePartial,
+    ReleaseJob,
+    StartPlanning,
+)
+from gradloom_coordinator.scheduling.events import (
     CancelRequested,
     JobBroken,
     JobPlanned,
@@ -15,9 +21,9 @@ from gradloom_coordinator.events import (
     RoundReady,
     WorkerLeft,
 )
-from gradloom_coordinator.limits import Limits
-from gradloom_coordinator.rounds import Refusal
-from gradloom_coordinator.scheduler import Scheduler
+from gradloom_coordinator.scheduling.limits import Limits
+from gradloom_coordinator.scheduling.rounds import Refusal
+from gradloom_coordinator.scheduling.scheduler import Scheduler
 
 
 def serving(*workers: str) -> Desk:

@@ -13,11 +13,11 @@ from gradloom.jobs import JobState, JobView, Note, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.synchrony import parse_synchrony
-from gradloom_coordinator import events as e
-from gradloom_coordinator.changes import Change, Steered, StoredJob
-from gradloom_coordinator.restoring import restored_run
+from gradloom_coordinator.durability.changes import Change, Steered, StoredJob
+from gradloom_coordinator.durability.restoring import restored_run
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.runtime import Coordinator
+from gradloom_coordinator.scheduling import events as e
 from gradloom_coordinator.steering import Alteration, alterations, altered, changed, etag_of, steerable_fields
 
 ADAM = JobSpec("logistic", DataSpec(("/rows.npy",), target="1"), {"solver": "adam"})

@@ -1,0 +1,1 @@
+"""How a job's messages are compressed, on the way up and on the way down, and what that came to."""

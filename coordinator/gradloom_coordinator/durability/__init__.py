@@ -1,0 +1,1 @@
+"""What outlives a coordinator: the database, checkpoints, models, and going on from them."""

@@ -1,0 +1,1 @@
+"""Which of several coordinators on one database leads, and what the others do meanwhile."""

@@ -1,0 +1,1 @@
+"""What can be seen of a coordinator from outside: metrics, and the picture of its cluster."""
