@@ -2,9 +2,10 @@
 
 A worker is given chunks bit by bit, so that it has a little more in hand than it can compute while an answer is on
 its way. It takes its own chunks first, then what nobody has, then the last of those that another would come to much
-later. When nothing is left that has not been handed out, workers with nothing to do have others give up what those
-have not started (``TakeBack``; the thief starts only once the victim has answered), and at last a chunk that takes
-too long is copied: the first result counts.
+later; one that is slow leaves its last ones to others who will be through with them sooner. When nothing is left that
+has not been handed out, workers with nothing to do have others give up what those have not started (``TakeBack``; the
+thief starts only once the victim has answered), and at last a chunk that takes too long is copied: the first result
+counts.
 
 Of several jobs the one that was given least for its weight comes first. No I/O, no clock.
 """
@@ -170,8 +171,10 @@ class Dealer:
         for job in jobs:
             assert job.round is not None
             assert job.plan is not None or not job.round.queues
-            if chunk := job.round.draw_own(worker.id):
+            chunk = job.round.next_own(worker.id)
+            if chunk is not None and not self._helper.leaves(job, worker, chunk, now):
                 assert job.plan is not None
+                job.round.draw_own(worker.id)
                 return Pick(job, chunk, job.plan.placement.reason)
             if chunk := job.round.draw_orphan(partial(self.state.may_try, job, worker)):
                 return Pick(job, chunk, "nobody had it")

@@ -25,7 +25,7 @@ class Forecast:
         seconds = job.seconds_for(worker.id, chunk.rows)
         load_s = 0.0
         if not job.holds(worker.id, chunk.range):
-            if job.n_holders.get(chunk.range.lo, 0) >= self.limits.replicas:
+            if len(job.holders.get(chunk.range.lo, ())) >= self.limits.replicas:
                 return inf
             load_s = job.load_s_per_row * chunk.rows
         return 0.0 if seconds is None else seconds + load_s + worker.transit_s

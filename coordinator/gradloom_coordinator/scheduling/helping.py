@@ -55,6 +55,48 @@ class Helper:
                 return Pick(job, chunk, f"helps {victim.id}, which {late}")
         return None
 
+    def leaves(self, job: Job, worker: Worker, chunk: Chunk, now: float) -> bool:
+        """Whether a slow worker had better not begin its own next chunk: one who is busy now is through with it sooner.
+
+        Only where one job has the workers and every shard counts in its round: else others may be busy elsewhere, or
+        nobody waits for the slow one.
+        """
+        ours_s, typical_s = job.seconds_for(worker.id, chunk.rows), job.pace_s * chunk.rows
+        if ours_s is None or ours_s < self.limits.straggler_ratio * typical_s or not self.limits.help:
+            return False
+        if len(self.state.active) > 1 or not job.synchrony.exact:
+            return False
+        assert job.round is not None
+        if not worker.tasks and worker.id not in job.round.answered_by:
+            return False  # one chunk a round shows whether it is still slow
+        through_s = (
+            self.forecast.left_in_hand(worker, now) + ours_s - typical_s
+        )  # clearly sooner, not by a hair
+        return any(
+            self.forecast.until_through(job, other, now) + self.forecast.ours_s(job, other, chunk) < through_s
+            for other in self._helpers_of(job, worker, chunk)
+        )
+
+    def _helpers_of(self, job: Job, worker: Worker, chunk: Chunk) -> Iterator[Worker]:
+        """Busy workers that hold a chunk of another's; where few do, its neighbour in the ring."""
+        assert job.plan is not None
+        holders = job.holders.get(chunk.range.lo, ())
+        names = (
+            holders
+            if len(holders) >= self.limits.replicas
+            else (*holders, job.plan.helped_by.get(worker.id, ""))
+        )
+        for name in names:
+            other = self.state.workers.get(name)
+            if (
+                other is not None
+                and other is not worker
+                and other.tasks
+                and other.takes_work
+                and job.admits(other)
+            ):
+                yield other
+
     def _laden(self, job: Job, worker: Worker) -> Iterator[Worker]:
         """Whom to help: the neighbour in the ring, then those that have most left."""
         assert job.round is not None

@@ -254,7 +254,7 @@ class Measures:
             self.recovery.begin(kind)
         for result in ("written", "failed", "unusable"):
             self.checkpoints.begin(result)
-        for label in ("session", "token", "certificate", "role"):
+        for label in ("session", "token", "certificate", "role", "name"):
             self.auth_failures.begin(label)
         for family in (self.queue_wait, self.attempts, self.backoff, self.detection, self.loop_lag):
             family.begin()

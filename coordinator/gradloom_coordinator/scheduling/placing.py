@@ -115,7 +115,9 @@ class Placer:
             moved = sum(owner.get(i, name) != name for i in part)
             job.counts.moved_shards += moved
             self.state.measures.rebalanced.add(job.id, _cause(why), by=moved)
-        plan = Plan(placement, job.policy, {}, ring(list(placement.shards)), 0.0, job.round.number)
+        helps = ring(list(placement.shards))
+        helped_by = {victim: helper for helper, victim in helps.items()}
+        plan = Plan(placement, job.policy, {}, helps, helped_by, 0.0, job.round.number)
         job.plan = self._cut(job, plan)
         text = f"placed: {placement.reason}" + (f"; {why}" if why else "")
         return [AnnounceNote(job.id, text)]

@@ -25,6 +25,8 @@ class Plan:
     """Each worker's chunks, in order."""
     helps: Mapping[WorkerId, WorkerId]
     """The ring: whom each worker helps first, so that each shard is cached by few workers."""
+    helped_by: Mapping[WorkerId, WorkerId]
+    """The same the other way round."""
     pace_s: float
     """Seconds per row that the chunks were cut for; 0 = unknown."""
     judged_in_round: int

@@ -128,15 +128,20 @@ class Round:
         self.queues.setdefault(worker, deque()).append(chunk)
         self.queued_rows[worker] = self.queued_rows.get(worker, 0) + chunk.rows
 
-    def draw_own(self, worker: WorkerId) -> Chunk | None:
-        """The next chunk of a worker's own queue."""
+    def next_own(self, worker: WorkerId) -> Chunk | None:
+        """The next chunk of a worker's own queue; it stays where it is."""
         queue = self.queues.get(worker)
-        while queue:
-            chunk = queue.popleft()
+        while queue and queue[0].counted:
+            self.queued_rows[worker] -= queue.popleft().rows
+        return queue[0] if queue else None
+
+    def draw_own(self, worker: WorkerId) -> Chunk | None:
+        """Take the next chunk out of a worker's own queue."""
+        chunk = self.next_own(worker)
+        if chunk is not None:
+            self.queues[worker].popleft()
             self.queued_rows[worker] -= chunk.rows
-            if not chunk.counted:
-                return chunk
-        return None
+        return chunk
 
     def last_of(self, worker: WorkerId, number: int) -> list[Chunk]:
         """The chunks that a worker would come to last, the very last first; they stay where they are."""

@@ -258,7 +258,7 @@ class Scheduler:
                 self.state.discard(worker, task, Lost.JOB_OVER)
                 self._freed = True
         job.round, job.plan, job.held_round, job.shard_rows, job.rows_before = None, None, None, (), ()
-        job.held, job.n_holders = {}, {}
+        job.held, job.holders = {}, {}
         return [*commands, c.ReleaseJob(job_id), *self._start_queued()]
 
     def _forget_job(self, job_id: JobId) -> list[Command]:

@@ -213,7 +213,8 @@ class Job:
     """Of each shard: rounds since it was last counted; empty in synchronous jobs."""
     held: dict[WorkerId, set[int]] = field(default_factory=dict)
     """Shards that each worker has in its cache, as far as is known."""
-    n_holders: dict[int, int] = field(default_factory=dict)
+    holders: dict[int, tuple[WorkerId, ...]] = field(default_factory=dict)
+    """The same by shard."""
     shares: dict[WorkerId, Share] = field(default_factory=dict)
     retries: int = 0
     starved: bool = False
@@ -282,12 +283,12 @@ class Job:
         for i in range(*shards):
             if i not in held:
                 held.add(i)
-                self.n_holders[i] = self.n_holders.get(i, 0) + 1
+                self.holders[i] = (*self.holders.get(i, ()), worker)
 
     def forget_holder(self, worker: WorkerId) -> None:
         """A worker and its cache are gone."""
         for i in self.held.pop(worker, ()):
-            self.n_holders[i] -= 1
+            self.holders[i] = tuple(holder for holder in self.holders[i] if holder != worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,8 +416,11 @@ class ClusterState:
             orphans = [chunk for chunk in round_.orphans if not chunk.counted] if round_ is not None else []
             idle = [w for w in self.workers.values() if w.takes_work and not w.tasks and job.admits(w)]
             queues = round_.queues if round_ is not None else {}
+            others_work = any(w.tasks for w in self.workers.values())
             for worker in idle:
-                assert not queues.get(worker.id), f"{worker.id} has nothing to do but its queue"
+                assert others_work or not queues.get(worker.id), (
+                    f"{worker.id} has nothing to do but its queue"
+                )
             for chunk in orphans:
                 for worker in idle:
                     assert not self.may_try(job, worker, chunk), (

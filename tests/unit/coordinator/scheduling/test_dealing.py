@@ -3,9 +3,11 @@
 import pytest
 
 from builders.scheduling import Desk, asked_back, sent, task
+from gradloom.synchrony import Synchrony, SynchronyKind
 from gradloom_coordinator.scheduling.commands import Command, SendTasks, TakeBack
 from gradloom_coordinator.scheduling.events import (
     CancelRequested,
+    JobChanged,
     JobPlanned,
     JobSubmitted,
     RoundReady,
@@ -111,7 +113,7 @@ def test_nobody_loads_a_shard_where_that_takes_longer_than_waiting() -> None:
 def test_a_shard_that_enough_workers_hold_is_loaded_by_no_other() -> None:
     alone = measured_desk({"a": 0.1, "b": 0.1}, limits=Limits(replicas=1, speculation=False))
     alone.job().held["a"] = {i for i in range(16) if i % 2 == 0}
-    alone.job().n_holders = dict.fromkeys(range(16), 1)
+    alone.job().holders = dict.fromkeys(range(16), ("b",))
     assert sent(a_is_through(alone, 0.0)) == []
 
 
@@ -146,7 +148,7 @@ def test_a_slow_worker_is_helped_until_all_are_through_at_once() -> None:
             ready[each] = desk.now + due[each]
     ideal = 64 / (3 / 0.1 + 1 / 0.5)
     assert desk.round().over
-    assert desk.now - began <= 1.3 * ideal
+    assert desk.now - began <= 1.1 * ideal
     assert desk.job().counts.helped > 5
 
 
@@ -220,6 +222,45 @@ def test_giving_up_what_it_does_not_have_changes_nothing(tasks: tuple[()]) -> No
     before = desk.in_hand("b")
     assert sent(desk.tell(TasksGivenUp("b", tasks), TasksGivenUp("stranger", tasks))) == []
     assert desk.in_hand("b") == before
+
+
+# ---- leaving one's own
+
+
+ONE_SLOW = {"a": 0.01, "b": 0.01, "slow": 0.1}
+
+
+def test_a_slow_worker_leaves_its_own_to_those_who_are_through_with_it_sooner() -> None:
+    desk = measured_desk(ONE_SLOW, shards=9)
+    before = desk.job().share("slow").rows
+    desk.next_round()
+    assert len(desk.in_hand("slow")) == 1, "1 s each, while a and b are through with everything in 0.4 s"
+    desk.answer_all(seconds_per_row=ONE_SLOW)
+    assert desk.round().complete
+    assert desk.job().share("slow").rows == before + 10, "one chunk shows whether it is still slow"
+
+
+def test_it_takes_its_own_where_it_is_through_as_soon_as_the_others() -> None:
+    desk = measured_desk(ONE_SLOW, shards=60)
+    desk.next_round()
+    assert len(desk.in_hand("slow")) == 2
+
+
+@pytest.mark.parametrize("gone", [("a",), ("a", "b")])
+def test_when_those_are_gone_whom_it_left_it_to_it_takes_its_own(gone: tuple[str, ...]) -> None:
+    desk = measured_desk(ONE_SLOW, shards=9)
+    desk.next_round()
+    for name in gone:
+        desk.tell(StreamBroken(name, "reset"))
+    desk.answer_all(seconds_per_row=ONE_SLOW)
+    assert desk.round().complete
+
+
+def test_a_slow_worker_leaves_nothing_where_nobody_waits_for_it() -> None:
+    desk = measured_desk(ONE_SLOW, shards=9)
+    desk.tell(JobChanged("job", synchrony=Synchrony(SynchronyKind.ASYNCHRONOUS)))
+    desk.next_round()
+    assert len(desk.in_hand("slow")) == 2
 
 
 # ---- several jobs

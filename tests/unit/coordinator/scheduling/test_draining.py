@@ -180,7 +180,7 @@ def test_who_does_not_come_back_in_time_is_forgotten() -> None:
     assert without_wakes(desk.tick_while_alive(9.9, "a")) == []
     assert desk.tick_while_alive(0.2, "a") == [ForgetWorker("b")]
     assert "b" not in desk.scheduler.state.workers
-    assert desk.job().n_holders[1] == 0
+    assert desk.job().holders[1] == ()
     assert desk.tell(WorkerResumed("b")) == []
 
 

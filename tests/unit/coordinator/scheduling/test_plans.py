@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradloom.canonical import Range, is_node
+from gradloom.canonical import Range, path_to
 from gradloom_coordinator.scheduling.limits import Limits
 from gradloom_coordinator.scheduling.plans import UNKNOWN_CHUNKS, cut, pays_to_move, ring
 from gradloom_coordinator.scheduling.policies import Placement
@@ -40,7 +40,7 @@ def test_chunks_are_nodes_of_the_tree_that_cover_the_share_once(
     before = [sum(rows[:i]) for i in range(len(rows) + 1)]
     orders = cut(share, before, pace, send_s, LIMITS)
     assert [i for order in orders for i in range(*order.range)] == share
-    assert all(is_node(order.range, len(rows)) for order in orders)
+    assert all(order.range in path_to(order.range, len(rows)) for order in orders)
     assert all(order.attempt == 1 for order in orders)
 
 
