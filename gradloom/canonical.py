@@ -54,19 +54,11 @@ def path_to(node: Range, n_shards: int) -> Iterator[Range]:
     yield here
 
 
-def is_node(node: Range, n_shards: int) -> bool:
-    """Whether a range is a node of the tree over ``n_shards`` shards."""
-    try:
-        return any(here == node for here in path_to(node, n_shards))
-    except ValueError:
-        return False
-
-
 def cover(shards: Iterable[int], n_shards: int) -> list[Range]:
     """The fewest nodes of the tree that hold exactly ``shards``, in order."""
     found: list[Range] = []
     for run in runs(shards):
-        _collect(Range(0, n_shards), run, found)
+        _collect(0, n_shards, run.lo, run.hi, found)
     return found
 
 
@@ -81,12 +73,18 @@ def runs(shards: Iterable[int]) -> list[Range]:
     return found
 
 
-def _collect(node: Range, run: Range, found: list[Range]) -> None:
-    if run.covers(node):
-        found.append(node)
-    elif node.lo < run.hi and run.lo < node.hi:
-        for child in node.children():
-            _collect(child, run, found)
+def _collect(lo: int, hi: int, run_lo: int, run_hi: int, found: list[Range]) -> None:
+    """The nodes of a stretch that lies in the node ``[lo, hi)``, in order."""
+    while run_lo > lo or hi > run_hi:
+        mid = (lo + hi + 1) // 2
+        if run_hi <= mid:
+            hi = mid
+        elif mid <= run_lo:
+            lo = mid
+        else:
+            _collect(lo, mid, run_lo, mid, found)
+            lo, run_lo = mid, mid
+    found.append(Range(lo, hi))
 
 
 def fold(node: Range, leaf: Callable[[int], T], merge: Callable[[T, T], T]) -> T:
