@@ -108,6 +108,9 @@ def _worker(state: ClusterState, worker: Worker, now: float) -> Iterable[str]:
                 f"it has no algorithm {job.algorithm!r}" if lacks else "it lacks labels that the job requires"
             )
             yield f"It gets nothing of job {job.id}: {why}."
+    queued = sum(len(job.open_round.queues.get(worker.id, ())) for job in state.running() if job.open_round)
+    if queued and worker.takes_work and not worker.tasks:
+        yield f"It leaves {counted(queued, 'task')} of its own to others, who will be through sooner."
     for ref, given in worker.tasks.items():
         copy = "a copy of " if given.is_copy else ""
         yield (

@@ -69,11 +69,11 @@ class Helper:
         assert job.round is not None
         if not worker.tasks and worker.id not in job.round.answered_by:
             return False  # one chunk a round shows whether it is still slow
-        through_s = (
-            self.forecast.left_in_hand(worker, now) + ours_s - typical_s
-        )  # clearly sooner, not by a hair
+        through_s = self.forecast.left_in_hand(worker, now) + ours_s
+        clearly_sooner_s = through_s - typical_s
         return any(
-            self.forecast.until_through(job, other, now) + self.forecast.ours_s(job, other, chunk) < through_s
+            self.forecast.until_through(job, other, now) + self.forecast.ours_s(job, other, chunk)
+            < clearly_sooner_s
             for other in self._helpers_of(job, worker, chunk)
         )
 
@@ -81,20 +81,11 @@ class Helper:
         """Busy workers that hold a chunk of another's; where few do, its neighbour in the ring."""
         assert job.plan is not None
         holders = job.holders.get(chunk.range.lo, ())
-        names = (
-            holders
-            if len(holders) >= self.limits.replicas
-            else (*holders, job.plan.helped_by.get(worker.id, ""))
-        )
-        for name in names:
-            other = self.state.workers.get(name)
-            if (
-                other is not None
-                and other is not worker
-                and other.tasks
-                and other.takes_work
-                and job.admits(other)
-            ):
+        if len(holders) < self.limits.replicas:
+            holders = (*holders, job.plan.helped_by.get(worker.id, ""))
+        others = (self.state.workers.get(name) for name in holders if name != worker.id)
+        for other in others:
+            if other is not None and other.tasks and other.takes_work and job.admits(other):
                 yield other
 
     def _laden(self, job: Job, worker: Worker) -> Iterator[Worker]:

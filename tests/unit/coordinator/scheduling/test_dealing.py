@@ -4,6 +4,7 @@ import pytest
 
 from builders.scheduling import Desk, asked_back, sent, task
 from gradloom.synchrony import Synchrony, SynchronyKind
+from gradloom_coordinator.explaining import explain
 from gradloom_coordinator.scheduling.commands import Command, SendTasks, TakeBack
 from gradloom_coordinator.scheduling.events import (
     CancelRequested,
@@ -235,6 +236,10 @@ def test_a_slow_worker_leaves_its_own_to_those_who_are_through_with_it_sooner() 
     before = desk.job().share("slow").rows
     desk.next_round()
     assert len(desk.in_hand("slow")) == 1, "1 s each, while a and b are through with everything in 0.4 s"
+    desk.answer("slow", took_s=1.0)
+    assert desk.in_hand("slow") == []
+    why = explain(desk.scheduler.state, "slow", desk.now)
+    assert "It leaves 2 tasks of its own to others, who will be through sooner." in why
     desk.answer_all(seconds_per_row=ONE_SLOW)
     assert desk.round().complete
     assert desk.job().share("slow").rows == before + 10, "one chunk shows whether it is still slow"
