@@ -23,6 +23,7 @@ demo: setup  ## train on 336,776 real flights with a local cluster
 	$(BIN)/gradloom train logistic --data demo/flights.parquet --target late --workers 4 --test-fraction 0.2 --out demo/flights.safetensors
 
 test: setup  ## the whole test suite
+	@$(BIN)/python -m compileall -q gradloom coordinator worker dashboard tests  # once, not in each process that a test starts
 	@tests/install_packages.sh
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not containers"
 	$(BIN)/python -m pytest -m containers
@@ -67,10 +68,14 @@ build/supply/.ready: pyproject.toml
 LOCK = build/supply/bin/uv pip compile pyproject.toml --quiet --no-config --python-version 3.12 --only-binary :all: \
 	--generate-hashes --default-index https://pypi.org/simple --custom-compile-command "make lock" $(LOCKFLAGS)
 
+# What the control room's packages name, and the control room never imports: docs/decisions/0007-images.md.
+NOT_IN_DASHBOARD = pyarrow docutils uvloop watchfiles \
+	aiohttp aiohappyeyeballs aiosignal frozenlist propcache yarl
+
 lock: build/supply/.ready  ## pin what the images install; LOCKFLAGS=--upgrade takes newer versions
 	$(LOCK) --extra coordinator --extra postgres --extra s3 --output-file coordinator/requirements.lock
 	$(LOCK) --extra worker --extra s3 --output-file worker/requirements.lock
-	$(LOCK) --extra dashboard --output-file dashboard/requirements.lock
+	$(LOCK) --extra dashboard $(addprefix --no-emit-package ,$(NOT_IN_DASHBOARD)) --output-file dashboard/requirements.lock
 
 sbom: build/supply/.ready  ## build/sbom: CycloneDX bills of materials, from the locks
 	@mkdir -p build/sbom

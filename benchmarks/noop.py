@@ -4,6 +4,7 @@ its broadcast. What a round takes then is what gradloom itself costs."""
 import asyncio
 import multiprocessing
 import resource
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from floors import Peers
 
 from gradloom import algorithms
-from gradloom.algorithms.algorithm import Needs, Progress, Settings
+from gradloom.algorithms.algorithm import Needs, Progress, Settings, WholeRounds
 from gradloom.certificate_folder import found_authority, issue_into
 from gradloom.certificates import CertificateRole, Wish
 from gradloom.credentials import utc_now
@@ -45,7 +47,7 @@ class NoopState:
 
 
 @dataclass(frozen=True, slots=True)
-class Noop:
+class Noop(WholeRounds):
     """Sends its parameters down and up again; the sum becomes the next parameters."""
 
     settings: NoopSettings
@@ -55,10 +57,6 @@ class Noop:
     @property
     def needs(self) -> Needs:
         return Needs("regression", "float32", standardize=False)
-
-    @property
-    def takes_part_sums(self) -> bool:
-        return False
 
     def start(self, schema: Schema) -> NoopState:
         return NoopState(0, np.ones(self.settings.n_bytes // 8))
@@ -185,6 +183,22 @@ async def noop_rounds(
     await running.stop()
     seconds = [later - earlier for earlier, later in pairwise(ends)]
     return Measured(seconds[warmup:], cpu, peaks)
+
+
+def rounds_of(groups: list[int], n_bytes: int, rounds: int, warmup: int, secured: bool = False) -> Measured:
+    """Empty rounds in this process with so many workers in each of other ones; ``secured``: over mutual TLS."""
+    tune_malloc()
+    register()
+    with tempfile.TemporaryDirectory() as folder:
+        tls = make_tls(Path(folder) / "certs") if secured else None
+        worker, coordinator = (None, None) if tls is None else (tls.worker, tls.coordinator)
+
+        def start_peers(address: str) -> Peers:
+            return Peers(host_workers, groups, address, worker)
+
+        return asyncio.run(
+            noop_rounds(Path(folder), start_peers, sum(groups), n_bytes, rounds, warmup, coordinator)
+        )
 
 
 def _peak() -> int:

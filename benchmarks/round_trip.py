@@ -12,36 +12,15 @@ import argparse
 import asyncio
 import json
 import statistics
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from floors import Peers, aio_round_trips, spread
-from noop import Measured, host_workers, in_process, make_tls, noop_rounds, register
+from floors import aio_round_trips, spread
+from noop import Measured, in_process, rounds_of
 
 from gradloom.memory import tune_malloc
 
 PAYLOAD = 4096
 PROCESSES = 2
-
-
-def ours(n_workers: int, rounds: int, warmup: int, secured: bool = False) -> Measured:
-    tune_malloc()
-    register()
-    with tempfile.TemporaryDirectory() as folder:
-        tls = make_tls(Path(folder) / "certs") if secured else None
-        worker = None if tls is None else tls.worker
-        return asyncio.run(
-            noop_rounds(
-                Path(folder),
-                lambda address: Peers(host_workers, spread(n_workers, PROCESSES), address, worker),
-                n_workers,
-                PAYLOAD,
-                rounds,
-                warmup,
-                None if tls is None else tls.coordinator,
-            )
-        )
 
 
 def floor(n_workers: int, rounds: int, warmup: int) -> list[float]:
@@ -56,9 +35,10 @@ def p99(seconds: list[float]) -> float:
 def measure(n_workers: int, rounds: int, secured: bool) -> dict[str, Any]:
     warmup = max(20, rounds // 10)
     bare = in_process(floor, n_workers, rounds, warmup)
-    own = in_process(ours, n_workers, rounds, warmup)
+    layout = (spread(n_workers, PROCESSES), PAYLOAD, rounds, warmup)
+    own = in_process(rounds_of, *layout)
     median, bare_median = statistics.median(own.seconds), statistics.median(bare)
-    tls = in_process(ours, n_workers, rounds, warmup, True) if secured else None
+    tls = in_process(rounds_of, *layout, True) if secured else None
     return {
         "workers": n_workers,
         "median_ms": 1e3 * median,

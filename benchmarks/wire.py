@@ -12,35 +12,14 @@ import argparse
 import asyncio
 import json
 import statistics
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from floors import Peers, aio_tensor_rounds, tcp_tensor_rounds
-from noop import Measured, host_workers, in_process, make_tls, noop_rounds, register
+from floors import aio_tensor_rounds, tcp_tensor_rounds
+from noop import Measured, in_process, rounds_of
 
 from gradloom.memory import tune_malloc
 
 WARMUP = 3
-
-
-def ours(n_workers: int, n_bytes: int, rounds: int, secured: bool = False) -> Measured:
-    tune_malloc()
-    register()
-    with tempfile.TemporaryDirectory() as folder:
-        tls = make_tls(Path(folder) / "certs") if secured else None
-        worker = None if tls is None else tls.worker
-        return asyncio.run(
-            noop_rounds(
-                Path(folder),
-                lambda address: Peers(host_workers, [1] * n_workers, address, worker),
-                n_workers,
-                n_bytes,
-                rounds,
-                WARMUP,
-                None if tls is None else tls.coordinator,
-            )
-        )
 
 
 def bare_aio(n_workers: int, n_bytes: int, rounds: int) -> list[float]:
@@ -58,9 +37,10 @@ def measure(n_workers: int, megabytes: int, rounds: int, secured: bool) -> dict[
     few = max(5, rounds // 5)
     tcp = statistics.median(in_process(bare_tcp, n_workers, n_bytes, few))
     aio = statistics.median(in_process(bare_aio, n_workers, n_bytes, few))
-    own = in_process(ours, n_workers, n_bytes, rounds)
+    layout = ([1] * n_workers, n_bytes, rounds, WARMUP)
+    own = in_process(rounds_of, *layout)
     median = statistics.median(own.seconds)
-    tls = in_process(ours, n_workers, n_bytes, rounds, True) if secured else None
+    tls = in_process(rounds_of, *layout, True) if secured else None
     moved = 2 * n_workers * n_bytes / 1e9
     return {
         "megabytes": megabytes,

@@ -69,6 +69,11 @@ class Certificates:
         return read_material(self.files, self._now())
 
 
+def expiry_of(certificates: Certificates | None) -> float:
+    """When the certificate that is shown now ends, in seconds since the epoch; 0 = there is no TLS."""
+    return 0.0 if certificates is None else certificates.newest().valid_until.timestamp()
+
+
 def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
     """Mutual TLS 1.2 or later; clients without a certificate of our authority are refused."""
     current = certificates.newest()

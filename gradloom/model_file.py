@@ -3,12 +3,8 @@
 Only bytes, headers and arrays live here; what they mean is for ``gradloom.models``. Nothing is ever unpickled.
 """
 
-import errno
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,36 +93,3 @@ def read(path: Path, keys: Keyring) -> bytes:
 def content(data: bytes, keys: Keyring) -> Iterable[bytes]:
     """What is written of some bytes: sealed in pieces if there is a key, else as they are."""
     return [data] if keys.writes is None else sealed(data, keys.writes)
-
-
-def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
-    """Write a new file beside ``path``, flush it to the disk, then take the name of ``path`` in one step.
-
-    The name is flushed too: after a power cut the file is there, whole.
-    """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(
-            0o644
-        )  # mkstemp makes files that only their owner reads; a model is for sharing
-        Path(temporary).replace(path)
-        _flush_names(path.parent)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
-
-
-def _flush_names(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems know no such thing
-            raise
-    finally:
-        os.close(handle)

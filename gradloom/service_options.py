@@ -1,4 +1,4 @@
-"""Options that every service's command has: what each is called in the environment, and what it says."""
+"""Options of every service's command, and of access to a cluster: their names in the environment, and their help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,8 @@ import typer
 
 from gradloom.logs import LogFormat
 
+ACCESS = "Access to the cluster"
+"""The heading under which a command that has others lists the options of access."""
 LogLevel = Annotated[
     str, typer.Option(envvar="GRADLOOM_LOG_LEVEL", help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 ]
@@ -17,6 +19,7 @@ LogLines = Annotated[
 DataAllow = Annotated[
     str,
     typer.Option(
+        metavar="ROOTS",
         envvar="GRADLOOM_DATA_ALLOW",
         help="Data that jobs may read: /FOLDER or s3://BUCKET/PREFIX, with commas between; none = only what clients "
         "sent, which is the default beyond loopback; on loopback it is everything.",
@@ -28,15 +31,26 @@ TlsCa = Annotated[
         envvar="GRADLOOM_TLS_CA",
         metavar="FILE",
         help="Mutual TLS: certificates of the trusted authorities, PEM.",
+        rich_help_panel=ACCESS,
     ),
 ]
 TlsCert = Annotated[
     Path | None,
-    typer.Option(envvar="GRADLOOM_TLS_CERT", metavar="FILE", help="Mutual TLS: one's own certificate, PEM."),
+    typer.Option(
+        envvar="GRADLOOM_TLS_CERT",
+        metavar="FILE",
+        help="Mutual TLS: one's own certificate, PEM.",
+        rich_help_panel=ACCESS,
+    ),
 ]
 TlsKey = Annotated[
     Path | None,
-    typer.Option(envvar="GRADLOOM_TLS_KEY", metavar="FILE", help="Mutual TLS: its private key, PEM."),
+    typer.Option(
+        envvar="GRADLOOM_TLS_KEY",
+        metavar="FILE",
+        help="Mutual TLS: its private key, PEM.",
+        rich_help_panel=ACCESS,
+    ),
 ]
 Insecure = Annotated[
     bool,
@@ -44,6 +58,7 @@ Insecure = Annotated[
         "--insecure",
         envvar="GRADLOOM_INSECURE",
         help="Let plain text leave this machine: no secrets, no proof.",
+        rich_help_panel=ACCESS,
     ),
 ]
 TokenFile = Annotated[
@@ -52,6 +67,7 @@ TokenFile = Annotated[
         envvar="GRADLOOM_TOKEN_FILE",
         metavar="FILE",
         help="Holds the token to show to the coordinator; or GRADLOOM_TOKEN is it.",
+        rich_help_panel=ACCESS,
     ),
 ]
 HealthHost = Annotated[

@@ -138,8 +138,6 @@ ACCESS_VARIABLES = (
     "GRADLOOM_TOKEN_FILE",
 )
 """What a client is told in the environment; it belongs to the cluster that is meant, and to no other."""
-TOKENS_VARIABLE = "GRADLOOM_TOKENS_FILE"
-"""What a coordinator is told in the environment of who may call it."""
 MAX_TOKEN_FILE = 4096
 KEY_VARIABLES = ("GRADLOOM_ENCRYPTION_KEY", "GRADLOOM_ENCRYPTION_KEY_FILE")
 """What a coordinator, and whoever reads or writes model files, is told of the keys for what lies on disk."""
@@ -160,6 +158,19 @@ def access_from_environment(environment: Mapping[str, str] | None = None) -> Acc
         raise InvalidInput("GRADLOOM_INSECURE", f"{insecure!r} is not allowed; it must be 1 or 0")
     shown = tokens.checked(token, "GRADLOOM_TOKEN") or read_token(token_file)
     return Access(tls_files(ca, cert, key), shown, word in TRUE_WORDS)
+
+
+def access_given(
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    token_file: Path | None,
+    *,
+    insecure: bool,
+) -> Access:
+    """What a command line says of a client, with the token that the environment may hold. Raises InvalidInput."""
+    token = token_from_environment() or read_token(token_file or "")
+    return Access(tls_files(tls_ca, tls_cert, tls_key), token, insecure)
 
 
 def token_from_environment() -> str:

@@ -3,26 +3,22 @@
 A new one is readable by its owner alone; one that is there stays whose it is, and for whom it is.
 """
 
-import fcntl
 import logging
 import os
 import stat
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradloom import tokens
-from gradloom.errors import Conflict, InvalidInput
+from gradloom.errors import InvalidInput
 from gradloom.tokens import TokenBook
+from gradloom.whole_files import SECRET, alone, whole_file
 
 log = logging.getLogger(__name__)
 
 FIELD = "tokens_file"
-LOCK_LIMIT_S = 10.0
-LOCK_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +69,8 @@ def secret_kept(path: Path | None, text: str) -> Iterator[None]:
         yield
         return
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{text}\n")
+        with whole_file(path, SECRET, new=True) as file:
+            file.write(f"{text}\n".encode("ascii"))
     except OSError as error:
         raise InvalidInput("out", f"{path} can't be written: {error.strerror}") from None
     try:
@@ -92,7 +87,7 @@ def change(path: Path, how: Callable[[TokenBook], TokenBook]) -> TokenBook:
     what ``how`` raises.
     """
     try:
-        with _alone(path):
+        with alone(path):
             changed = how(read(path) if path.exists() else TokenBook())
             _write(path, tokens.to_json(changed))
     except OSError as error:
@@ -100,46 +95,11 @@ def change(path: Path, how: Callable[[TokenBook], TokenBook]) -> TokenBook:
     return changed
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock beside the file, for the file itself is replaced."""
-    beside = path.with_name(f"{path.name}.lock")
-    handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _wait_for(handle, path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _wait_for(handle: int, path: Path) -> None:
-    deadline = time.monotonic() + LOCK_LIMIT_S
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Conflict(f"another process has been changing {path} for {LOCK_LIMIT_S:g} s") from None
-            time.sleep(LOCK_PAUSE_S)
-        else:
-            return
-
-
 def _write(path: Path, text: str) -> None:
-    path = path.resolve()  # a link stays a link
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # for its owner alone
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            if path.exists():
-                _keep_readers(handle, path)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    with whole_file(path, SECRET) as file:
+        if path.exists():
+            _keep_readers(file.fileno(), path)
+        file.write(text.encode())
 
 
 def _keep_readers(handle: int, path: Path) -> None:

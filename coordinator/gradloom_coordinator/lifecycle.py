@@ -8,15 +8,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import count
 
-from gradloom.algorithms import build
-from gradloom.data.manifest import Manifest
-from gradloom.data.planning import build_manifest
-from gradloom.data.preparation import Split
 from gradloom.errors import GradloomError, Unavailable
 from gradloom.jobs import JobHappening, JobState, JobView, Note, RoundCompleted, StateChanged
 from gradloom.settings import CoordinatorSettings
@@ -29,7 +24,8 @@ from gradloom_coordinator.durability.restoring import restored_run
 from gradloom_coordinator.durability.rollbacks import Rollbacks
 from gradloom_coordinator.durability.writer import Forgetful, Keeping
 from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
-from gradloom_coordinator.readable import check_files, readable
+from gradloom_coordinator.planning import Planner
+from gradloom_coordinator.readable import readable
 from gradloom_coordinator.records import JobRecords
 from gradloom_coordinator.runs import Hold, JobRun
 from gradloom_coordinator.scheduling import events as e
@@ -41,7 +37,6 @@ from gradloom_coordinator.wording import plain
 
 log = logging.getLogger(__name__)
 
-PLANNING_THREADS = 8
 ACKNOWLEDGE_LIMIT_S = 5.0
 """How long a person waits for the database."""
 FIRST_PAUSE_S = 0.2
@@ -84,8 +79,7 @@ class Lifecycle:
         self._ending: dict[str, JobView] = {}
         """How jobs have ended whose end is not known to be durable."""
         self._background: set[asyncio.Task[None]] = set()
-        # threads of its own: a dead mount must not take those that updates and models need
-        self._planners = ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="planning")
+        self._planner = Planner(settings.planning_timeout_s, self.may_read, self.keep, dispatch, clock)
 
     # ---- what is kept
 
@@ -104,20 +98,22 @@ class Lifecycle:
 
     def go_on(self, stored: list[ch.StoredJob]) -> None:
         """Take up what a coordinator before us has left, in the order of submission."""
-        now = time.time()
+        now, ended = time.time(), list[JobRun]()
         for job in stored:
             run = restored_run(job, now, self._clock())
             run.model_path = self.models.found(job.model_path) if run.model_path else None
             run.round = self._first_round
             self._records.keep(run, job.client_token)
             if run.state.final:
-                self._in_background(run.job_id, self._keeper.forget(run))
+                ended.append(run)
                 continue
             if not run.restored:
                 self.say(run, "the coordinator came back")
             self._submit(run)
             if run.held_because:
                 self._dispatch(e.PauseRequested(run.job_id, run.held_because))
+        if ended:
+            self._in_background(ended[0].job_id, self._keeper.forget_left_over(ended))
 
     async def acknowledge(self) -> None:
         """Wait until all that was done so far is durable. Raises Unavailable, or GradloomError if some of it is not."""
@@ -186,43 +182,7 @@ class Lifecycle:
 
     def plan(self, run: JobRun) -> None:
         """Look at the job's files, in the background."""
-        self._in_background(run.job_id, self._plan(run))
-
-    async def _plan(self, run: JobRun) -> None:
-        if run.started is None:
-            run.started = self._clock()
-        manifest = run.manifest or await self._look_at_files(run.spec)
-        check_files(manifest, self.may_read)
-        if run.state.final:
-            return
-        if run.manifest is None:
-            self._keeping.put(ch.JobPlaced(run.job_id, manifest, time.time()))
-        spec = run.in_force
-        algorithm = build(spec.algorithm, spec.settings)
-        run.built_from = spec.settings
-        split = Split(spec.seed, algorithm.needs.validation_fraction, spec.test_fraction)
-        run.training, run.manifest = Training(algorithm, manifest, split), None
-        run.rows, run.n_shards = manifest.rows, len(manifest.shards)
-        self._dispatch(e.JobPlanned(run.job_id, tuple(shard.rows for shard in manifest.shards)))
-
-    async def _look_at_files(self, spec: JobSpec) -> Manifest:
-        data, limit_s = spec.data, self._settings.planning_timeout_s
-        look_at_files = partial(
-            build_manifest,
-            data.uris,
-            format=data.format or None,
-            features=data.features,
-            target=data.target or None,
-            weight=data.weight or None,
-            n_shards=data.shards or None,
-            unsupervised=build(spec.algorithm, spec.settings).needs.task == "unsupervised",
-            allowed=self.may_read,
-        )
-        try:
-            planning = asyncio.get_running_loop().run_in_executor(self._planners, look_at_files)
-            return await asyncio.wait_for(planning, limit_s)
-        except TimeoutError:
-            raise Unavailable(f"looking at the files took more than {limit_s:g} s") from None
+        self._in_background(run.job_id, self._planner.plan(run))
 
     # ---- rounds
 

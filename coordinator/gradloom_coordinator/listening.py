@@ -14,6 +14,7 @@ from gradloom.process import check_port_free
 from gradloom.settings import CoordinatorSettings
 from gradloom.tls import check_listening, is_loopback, join_host_port
 from gradloom.wire import MAX_MESSAGE_BYTES
+from gradloom_coordinator.monitoring.expiry import CertificateExpiry
 
 if TYPE_CHECKING:
     import grpc
@@ -67,12 +68,11 @@ def options_for(settings: CoordinatorSettings) -> tuple[tuple[str, int], ...]:
     )
 
 
-def bind(server: "grpc.aio.Server", settings: CoordinatorSettings) -> int:
-    """Have the server listen where the settings say, over TLS if they name its files; the port.
+def bind(server: "grpc.aio.Server", settings: CoordinatorSettings, certificates: Certificates | None) -> int:
+    """Have the server listen where the settings say, over TLS if there are certificates; the port.
 
-    Raises InvalidInput for a port that can't be had, files that are no good, and plain text beyond this machine.
+    Raises InvalidInput for a port that can't be had.
     """
-    certificates = certificates_of(settings)
     check_port_free("port", settings.host, settings.port)
     where = join_host_port(settings.host, settings.port)
     if certificates is not None:
@@ -93,11 +93,15 @@ def certificates_of(settings: CoordinatorSettings) -> Certificates | None:
 
 
 def serve_metrics(
-    registry: CollectorRegistry, settings: CoordinatorSettings
+    registry: CollectorRegistry, settings: CoordinatorSettings, certificates: Certificates | None
 ) -> tuple[str, Callable[[], None]]:
-    """Serve the page: its address, and how to stop it; an empty address if none is wished. Raises InvalidInput."""
+    """Serve the page, on which the certificate's end stands too: its address, and how to stop it.
+
+    An empty address if none is wished. Raises InvalidInput.
+    """
     if settings.metrics_port is None:
         return "", lambda: None
+    registry.register(CertificateExpiry(certificates))
     host = settings.metrics_host or settings.host
     try:
         server, _ = start_http_server(settings.metrics_port, addr=host, registry=registry)

@@ -36,6 +36,7 @@ from gradloom_coordinator.access.audit import OK, AuditLog
 from gradloom_coordinator.access.callers import CALLER
 from gradloom_coordinator.access.table import CHANGING
 from gradloom_coordinator.alarm import Alarm
+from gradloom_coordinator.answers import Answers
 from gradloom_coordinator.attendance import Attendance
 from gradloom_coordinator.compression.traffic import check_codecs
 from gradloom_coordinator.control import Control
@@ -94,7 +95,9 @@ class Coordinator:
         self._ticked: float | None = None
         """When time was looked after last; None until it is done regularly."""
         state = self._scheduler.state
-        self.attendance = Attendance(settings, state, self.runs, self.metrics, self.dispatch)
+        self.attendance = Attendance(settings, state, self.runs, self.dispatch)
+        limit, links = settings.partials_limit_bytes, self.attendance.links
+        self.answers = Answers(limit, state, self.runs, links, self.metrics, self.dispatch)
         self.jobs = Lifecycle(settings, self.metrics, self.records, self.dispatch, self._break, clock)
         self.control = Control(self.jobs, self.records, self.dispatch, self.view)
         self.operating = Operating(self.jobs, state, self.dispatch)
@@ -164,7 +167,7 @@ class Coordinator:
                 log.warning("the coordinator stood still for %.1f s", late_s)
                 self.dispatch(e.Stalled(late_s))
         self.dispatch(e.Tick())
-        self.attendance.admit()
+        self.answers.admit()
 
     def _standing(self) -> list[Reading]:
         """What the metrics show of this moment."""
@@ -195,6 +198,8 @@ class Coordinator:
                 self._announce_retry(command)
             case c.AnnounceNote():
                 self.jobs.tell(command.job, Note(command.text))
+            case c.MergePartial() | c.AcceptOffer() | c.DropPartial():
+                self.answers.execute(command)
             case _:
                 self.attendance.execute(command)
 

@@ -141,8 +141,9 @@ async def _serve(
     health_servicer = Health(always if leading is None else leading.why_not)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    port = bind(server, settings)
-    metrics_address, _ = serve_metrics(coordinator.metrics.registry, settings)
+    certificates = certificates_of(settings)
+    port = bind(server, settings, certificates)
+    metrics_address, _ = serve_metrics(coordinator.metrics.registry, settings, certificates)
     await server.start()
     for service in ("", *SERVICES):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)

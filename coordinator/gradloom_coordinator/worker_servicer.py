@@ -7,12 +7,13 @@ import time
 import grpc
 
 from gradloom.algorithms import versions
-from gradloom.errors import GradloomError, Unavailable, VersionMismatch, WireError
+from gradloom.errors import GradloomError, NotAllowed, Unavailable, VersionMismatch, WireError
 from gradloom.jobs import RetryReason
 from gradloom.v1 import worker_pb2
 from gradloom.wire import PROTOCOL_VERSION
 from gradloom.wire.frames import FrameKind, credit_frame, parse_frame
 from gradloom.wire.steps import failure_from_proto
+from gradloom_coordinator.access.callers import CALLER
 from gradloom_coordinator.links import Incoming, WorkerLink
 from gradloom_coordinator.refusals import Context, refuse
 from gradloom_coordinator.runtime import Coordinator
@@ -34,6 +35,7 @@ class WorkerServicer:
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._attendance = coordinator.attendance
+        self._answers = coordinator.answers
         self._dispatch = coordinator.dispatch
         self._messages = coordinator.attendance.messages
         self._metrics = coordinator.metrics
@@ -57,7 +59,9 @@ class WorkerServicer:
     async def session(self, requests: object, context: Context) -> None:
         """One worker, from Hello to its end."""
         try:
-            link = self._attendance.join(await _hello(context))
+            link = self._attendance.join(await _hello(context), CALLER.get().identity.name)
+        except NotAllowed:
+            raise  # the guard counts it, and writes it down
         except GradloomError as error:
             await refuse(context, error)
             return
@@ -109,11 +113,11 @@ class WorkerServicer:
             return
         start = time.perf_counter()
         try:
-            tensors = self._attendance.decoded(link, task, partial.bundle)
+            tensors = self._answers.decoded(link, task, partial.bundle)
         except WireError as error:
             self._dispatch(TaskFailed(link.worker, task, RetryReason.CHECKSUM, error.message))
             return
-        self._attendance.arrived(link, task, partial, tensors, time.perf_counter() - start)
+        self._answers.arrived(link, task, partial, tensors, time.perf_counter() - start)
 
     def _failed(self, link: WorkerLink, failed: worker_pb2.TaskFailed) -> None:
         reason = failure_from_proto(failed.reason)
@@ -129,7 +133,8 @@ class WorkerServicer:
     async def bulk(self, requests: object, context: Context) -> None:
         """Frames of one worker, until its session ends."""
         metadata = dict(context.invocation_metadata() or ())
-        link = self._attendance.link_with_token(str(metadata.get("gradloom-session", "")))
+        session = str(metadata.get("gradloom-session", ""))
+        link = self._attendance.link_with_token(session, CALLER.get().identity.name)
         if link is None or link.has_bulk:
             problem = "no such session" if link is None else "its bulk stream is open already"
             self._metrics.not_allowed("session")
@@ -167,16 +172,16 @@ class WorkerServicer:
                 start = time.perf_counter()
                 tensors = incoming.upload.whole() if complete else None
             except WireError as error:
-                self._attendance.damaged(link, frame.transfer_id, error)
+                self._answers.damaged(link, frame.transfer_id, error)
                 continue
             if complete:
                 consumed.pop(frame.transfer_id, None)
                 del link.incoming[frame.transfer_id]
                 now = time.perf_counter()
-                self._attendance.uploaded(
+                self._answers.uploaded(
                     link, incoming.task, incoming.partial, time.monotonic() - incoming.accepted_at
                 )
-                self._attendance.arrived(link, incoming.task, incoming.partial, tensors, now - start)
+                self._answers.arrived(link, incoming.task, incoming.partial, tensors, now - start)
                 link.changed.set()
                 continue
             self._return_credit(link, frame.transfer_id, consumed)
@@ -189,7 +194,7 @@ class WorkerServicer:
     def _all_damaged(self, link: WorkerLink, error: WireError) -> None:
         """A frame that can't be trusted names no transfer that can: everything under way is tried again."""
         for transfer_id in [t for t, incoming in link.incoming.items() if incoming.upload is not None]:
-            self._attendance.damaged(link, transfer_id, error)
+            self._answers.damaged(link, transfer_id, error)
 
 
 def _ending(link: WorkerLink, reader: "asyncio.Task[tuple[bool, str]]") -> tuple[bool, str]:

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -16,8 +15,7 @@ from gradloom.errors import GradloomError, InvalidInput
 from gradloom.logs import LogFormat
 from gradloom.process import stop_at_end_of_stdin
 from gradloom.roles import Role
-from gradloom.settings import DEFAULT_PORT, Access, read_token, token_from_environment
-from gradloom.tls import tls_files
+from gradloom.settings import DEFAULT_PORT, access_given
 from gradloom_dashboard import options
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def dashboard(
             port,
             Role.VIEWER if viewer else _role(role),
             user,
-            _access(tls_ca, tls_cert, tls_key, token_file, insecure=insecure),
+            access_given(tls_ca, tls_cert, tls_key, token_file, insecure=insecure),
             require_login,
             tuple(name.strip() for name in allowed_host.split(",") if name.strip()),
         )
@@ -79,14 +77,6 @@ def _role(words: str) -> Role:
     if words not in ROLES:
         raise InvalidInput.unknown_name("role", words, ROLES)
     return Role(words)
-
-
-def _access(
-    ca: Path | None, cert: Path | None, key: Path | None, token_file: Path | None, *, insecure: bool
-) -> Access:
-    """What this process shows to the coordinator. Raises InvalidInput."""
-    token = token_from_environment() or read_token(token_file or "")
-    return Access(tls_files(ca, cert, key), token, insecure)
 
 
 async def _serve(

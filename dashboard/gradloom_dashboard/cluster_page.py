@@ -3,7 +3,8 @@
 from nicegui import events, ui
 
 from gradloom.jobs import JobState, WorkerState
-from gradloom_dashboard import frame, lanes
+from gradloom.words import rate_text
+from gradloom_dashboard import frame
 from gradloom_dashboard.moment import Moment
 from gradloom_dashboard.room import Room
 from gradloom_dashboard.rows import Rows
@@ -62,7 +63,7 @@ def _tiles(moment: Moment) -> tuple[tuple[str, str], ...]:
     speed = sum(worker.rows_per_second for worker in moment.workers)
     return (
         (str(len(moment.workers)), f"{busy} busy, {len(moment.left)} left, {stragglers} slow"),
-        (lanes.rate_text(speed), "of all workers together"),
+        (rate_text(speed), "of all workers together"),
         (str(running), f"running, {waiting} waiting, {len(moment.jobs)} in all"),
         (str(sum(job.retries for job in moment.jobs)), "shards computed again"),
     )

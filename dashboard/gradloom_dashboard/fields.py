@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gradloom.algorithms import names
-from gradloom.algorithms.registry import steerable
 from gradloom.jobs import AlgorithmDescription, JobView
 
 
@@ -53,13 +51,13 @@ def settings_of(description: AlgorithmDescription) -> tuple[Field, ...]:
     return tuple(_field(name, schema) for name, schema in properties.items())
 
 
-def live_settings_of(description: AlgorithmDescription) -> tuple[Field, ...]:
-    """Those that may change while a job lives; all of them for an algorithm that only the cluster knows."""
+def live_settings_of(job: JobView, description: AlgorithmDescription) -> tuple[Field, ...]:
+    """Those that the coordinator lets change while the job lives; of one that has ended all, to look at."""
     found = settings_of(description)
-    if description.name not in names():
+    if job.state.final:
         return found
-    allowed = steerable(description.name)
-    return tuple(field for field in found if field.name in allowed)
+    allowed = {one.field for one in job.steerable}
+    return tuple(field for field in found if f"settings.{field.name}" in allowed)
 
 
 def in_force(job: JobView, field: Field) -> str:

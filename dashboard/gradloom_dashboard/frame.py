@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nicegui import ui
 
+from gradloom.words import clock_text
 from gradloom_dashboard.gates import login_path
-from gradloom_dashboard.lanes import clock
 from gradloom_dashboard.moment import Moment
 from gradloom_dashboard.room import Room
 
@@ -80,14 +80,14 @@ def _tone(moment: Moment, trouble: str) -> str:
 
 def banner_words(moment: Moment, now: float) -> str:
     """What people are told while the cluster says nothing to us; empty = all is well."""
-    seen = f" What you see is of {clock(moment.at)}." if moment.at else ""
+    seen = f" What you see is of {clock_text(moment.at)}." if moment.at else ""
     if silence_s := moment.silent_for(now):
         return f"The coordinator has said nothing for {silence_s:.0f} s.{seen}"
     if not moment.trouble:
         return ""
     if moment.unwelcome:
         return f"The coordinator does not let this page in.{seen} ({moment.trouble})"
-    since = clock(moment.trouble_since)
+    since = clock_text(moment.trouble_since)
     return f"The coordinator does not answer since {since}; this page reconnects by itself.{seen} ({moment.trouble})"
 
 

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from math import ceil
 
 from nicegui import run, ui
 
-from gradloom.cli.views import loss_text, seconds_text
 from gradloom.errors import GradloomError
 from gradloom.jobs import JobState, JobView, RoundCompleted
+from gradloom.words import clock_text, number_text, pairs_text, seconds_text
 from gradloom_dashboard import charts, frame, lanes
 from gradloom_dashboard.curve import Curve
 from gradloom_dashboard.moment import Moment
@@ -121,7 +122,7 @@ class JobPage:
             self._steer.show(view, moment.algorithms)
 
     def _show_numbers(self, view: JobView) -> None:
-        self._loss[0].set_text(loss_text(view.loss))
+        self._loss[0].set_text(number_text(view.loss))
         if view.scores:
             (name, score), *others = view.scores.items()
             self._score[0].set_text(f"{score:.4g}")
@@ -140,11 +141,11 @@ class JobPage:
         if newest is None:
             return
         if newest.validation_loss is not None:
-            self._loss[1].set_text(f"validation {loss_text(newest.validation_loss)}")
+            self._loss[1].set_text(f"validation {number_text(newest.validation_loss)}")
         elif newest.learning_rate is not None:
             self._loss[1].set_text(f"learning rate {newest.learning_rate:.4g}")
-        self._time[0].set_text(lanes.milliseconds_text(newest.seconds))
-        self._eta.set_text(f"at most {seconds_text(newest.eta_seconds)} left")
+        self._time[0].set_text(seconds_text(newest.seconds))
+        self._eta.set_text(f"at most {seconds_text(ceil(newest.eta_seconds))} left")
 
     def _draw_now(self) -> None:
         self._drawn_at = 0.0
@@ -201,13 +202,13 @@ class JobPage:
 def facts(view: JobView) -> Sequence[tuple[str, str]]:
     """What was asked for, as names and words."""
     spec = view.spec
-    settings = ", ".join(f"{name}={value}" for name, value in spec.settings.items())
+    settings = pairs_text(spec.settings)
     return (
         ("algorithm", spec.algorithm),
         ("settings", settings or "defaults"),
         ("data", " ".join(spec.data.uris)),
         ("target", spec.data.target or "the file's own"),
-        ("submitted", lanes.clock(view.created_at)),
+        ("submitted", clock_text(view.created_at)),
     )
 
 

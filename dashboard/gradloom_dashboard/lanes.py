@@ -1,11 +1,9 @@
 """Workers, jobs and events as the rows that the pages show: plain values for the browser. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from gradloom.cli.phases import activity_text, parts, sentence, short
-from gradloom.cli.views import loss_text, seconds_text
 from gradloom.jobs import (
     Compression,
     JobState,
@@ -15,6 +13,16 @@ from gradloom.jobs import (
     WorkerShare,
     WorkerState,
     WorkerView,
+)
+from gradloom.words import (
+    bytes_text,
+    clock_text,
+    counted,
+    memory_text,
+    number_text,
+    pairs_text,
+    rate_text,
+    seconds_text,
 )
 from gradloom_dashboard.moment import Moment
 from gradloom_dashboard.story import Entry
@@ -76,13 +84,13 @@ def _lane(moment: Moment, worker: WorkerView, shares: Sequence[Working], may_ste
     slow = worker.slowdown_ratio >= SLOW_RATIO
     out = worker.state in (WorkerState.EXCLUDED, WorkerState.PROBING)
     how_slow = f"{worker.slowdown_ratio:.1f} times the median time" if slow else ""
-    remarks = (worker.straggler or how_slow, worker.reason, _labels(worker.labels))
+    remarks = (worker.straggler or how_slow, worker.reason, pairs_text(worker.labels))
     return {
         "id": worker.worker,
         "state": str(worker.state),
         "tone": "warn" if (worker.straggler or slow) and not out else TONES[worker.state],
         "does": _doing(worker, [job.job_id for job, share in shares if share.shards]),
-        "machine": f"{worker.host} · pid {worker.pid} · {worker.cores:g} cores · {worker.memory_bytes / 2**30:.1f} GiB",
+        "machine": f"{worker.host} · pid {worker.pid} · {worker.cores:g} cores · {memory_text(worker.memory_bytes)}",
         "shards": f"{worker.shards}",
         "rate": rate_text(worker.rows_per_second),
         **_time_spent(moment.phases(worker.worker)),
@@ -138,10 +146,6 @@ def _doing(worker: WorkerView, jobs: Sequence[str]) -> str:
     return f"waits for work of {', '.join(jobs)}" if jobs else "waits for a job"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in labels.items())
-
-
 def job_rows(jobs: Iterable[JobView]) -> list[Row]:
     """A row for each job, in the order given."""
     return [
@@ -152,9 +156,9 @@ def job_rows(jobs: Iterable[JobView]) -> list[Row]:
             "tone": TONES[job.state],
             "progress": progress(job),
             "rounds": f"{job.rounds:,} / {job.max_rounds:,}" if job.max_rounds else f"{job.rounds:,}",
-            "loss": loss_text(job.loss),
+            "loss": number_text(job.loss),
             "retries": job.retries,
-            "submitted": clock(job.created_at),
+            "submitted": clock_text(job.created_at),
             "reason": job.reason,
         }
         for job in jobs
@@ -193,27 +197,21 @@ def last_text(share: WorkerShare) -> str:
     """In how many rounds all others waited for a worker, and for how long: ``34 rounds, 2.1 s``."""
     if not share.rounds_last:
         return "no round"
-    rounds = "1 round" if share.rounds_last == 1 else f"{share.rounds_last:,} rounds"
-    return f"{rounds}, {seconds_text(share.waited_for_s)}"
+    return f"{counted(share.rounds_last, 'round')}, {seconds_text(share.waited_for_s)}"
 
 
 def last_words(job: JobView) -> str:
     """Whom the others waited for at the end of the newest round: ``worker-2 was last, by 12 ms``."""
     if not job.last_worker:
         return rate_text(job.rows_per_second)
-    waited = milliseconds_text(job.last_waited_s).replace(" ", "\u00a0")
+    waited = seconds_text(job.last_waited_s).replace(" ", "\u00a0")
     return f"{job.last_worker} was last, by {waited}"
-
-
-def milliseconds_text(seconds: float) -> str:
-    """``12 ms``, ``3.4 s``."""
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def entry_rows(entries: Iterable[Entry]) -> list[Row]:
     """What happened, in words."""
     return [
-        {"id": entry.sequence, "at": clock(entry.at), "tone": TONES[entry.kind], "words": entry.words}
+        {"id": entry.sequence, "at": clock_text(entry.at), "tone": TONES[entry.kind], "words": entry.words}
         for entry in entries
     ]
 
@@ -221,13 +219,13 @@ def entry_rows(entries: Iterable[Entry]) -> list[Row]:
 def change_words(record: SteeringRecord) -> str:
     """Who changed what, in a sentence: ``learning_rate: none → 0.05, from round 12, by ann@lab at 15:52:50``."""
     name = record.field.removeprefix("settings.")
-    by = f"from round {record.at_round}, by {record.who or 'somebody'} at {clock(record.at)}"
+    by = f"from round {record.at_round}, by {record.who or 'somebody'} at {clock_text(record.at)}"
     match name:
         case "paused":
             reason = record.new.removeprefix("paused ")  # it was recorded as a sentence
             return f"paused {reason}, {by}" if reason else f"resumed, {by}"
         case "rollback":
-            return f"set back to the checkpoint of round {record.new}, by {record.who} at {clock(record.at)}"
+            return f"set back to the checkpoint of round {record.new}, by {record.who} at {clock_text(record.at)}"
         case _:
             return f"{name}: {record.old or 'none'} → {record.new or 'none'}, {by}"
 
@@ -262,24 +260,3 @@ def progress(job: JobView) -> int:
     if job.state in (JobState.COMPLETED, JobState.SERVING):
         return 100
     return min(100, round(100 * job.rounds / job.max_rounds)) if job.max_rounds else 0
-
-
-def rate_text(rows_per_second: float) -> str:
-    """``1.2 M rows/s``."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if rows_per_second >= size:
-            return f"{rows_per_second / size:.3g} {unit} rows/s"
-    return f"{rows_per_second:.0f} rows/s"
-
-
-def bytes_text(n: int) -> str:
-    """``12.3 MB``, in powers of ten."""
-    for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if n >= size:
-            return f"{n / size:.3g} {unit}"
-    return f"{n} B"
-
-
-def clock(at: float) -> str:
-    """A moment of the day in local time, ``15:52:50``."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S")

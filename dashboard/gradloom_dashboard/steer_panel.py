@@ -7,10 +7,10 @@ from nicegui import ui
 from gradloom.client import Client, Job
 from gradloom.errors import GradloomError, InvalidInput, Outdated
 from gradloom.jobs import AlgorithmDescription, JobState, JobView
+from gradloom.words import clock_text
 from gradloom_dashboard import frame
 from gradloom_dashboard.changes import told, update_of
 from gradloom_dashboard.fields import SCHEDULING, SUGGESTIONS, Field, in_force, live_settings_of
-from gradloom_dashboard.lanes import clock
 from gradloom_dashboard.room import Room
 
 FIRST = ("learning_rate", "batch_size", "max_rounds", "tolerance")
@@ -84,7 +84,7 @@ class SteerPanel:
         known = next((one for one in algorithms if one.name == view.spec.algorithm), None)
         if known is None:
             return
-        settings = live_settings_of(known)
+        settings = live_settings_of(view, known)
         for field in (*settings, *SCHEDULING):
             with self._main if field.name in FIRST else self._more:
                 self._make_input(view, field)
@@ -182,7 +182,7 @@ class SteerPanel:
             )
             if not kept:
                 ui.label("There is no checkpoint of it yet.").classes("gl-dim")
-            options = {one.round: f"round {one.round:,}, taken at {clock(one.taken_at)}" for one in kept}
+            options = {one.round: f"round {one.round:,}, taken at {clock_text(one.taken_at)}" for one in kept}
             wanted = ui.select(options, value=next(iter(options), None), label="Checkpoint").classes("w-full")
             wanted.props("outlined dense data-testid=rollback-round")
             wanted.set_visibility(bool(kept))

@@ -1,9 +1,12 @@
 """The coordinator itself, and what processes take: decisions, durability, memory, CPU."""
 
-from panels import RED, YELLOW, Limit, Row, panel
+from panels import GREEN, RED, YELLOW, Limit, Row, panel
 from queries import W, in_range, quantile, rate, share, total_rate
 
 COORDINATOR_JOB = 'job="gradloom-coordinator"'
+DAY_S = 86_400
+CERTIFICATE = "gradloom_tls_certificate_expiry_timestamp_seconds"
+CERTIFICATE_LEFT = f"min by (job, instance) (({CERTIFICATE} - time()) * ({CERTIFICATE} > bool 0))"
 
 COORDINATOR = Row(
     "Coordinator",
@@ -113,12 +116,22 @@ COORDINATOR = Row(
         ),
         panel(
             "Refused for who asked",
-            "session: a stream of no session; token, certificate: nobody knows who calls; role: they may not do that.",
+            "session: a stream of no session; token, certificate: nobody knows who calls; role: they may not do that; "
+            "name: a worker comes under the name of another one's.",
             "short",
             (in_range("auth_failures_total", "reason"), "{{reason}}"),
             shape="bars",
             limits=(Limit(1, YELLOW), Limit(10)),
             decimals=0,
+        ),
+        panel(
+            "Certificates",
+            "How long those last that the processes show; 0: plain text. It jumps up when one is renewed, in the last "
+            "third of its life; below two weeks nobody renews it.",
+            "s",
+            (CERTIFICATE_LEFT, "{{job}} {{instance}}"),
+            base=RED,
+            limits=(Limit(2 * DAY_S, YELLOW), Limit(14 * DAY_S, GREEN)),
         ),
     ),
 )

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from gradloom.client import Client
+from gradloom.whole_files import PUBLIC, write_whole
 
 FOLDER = Path(__file__).parent / "targets"
 EVERY_S = 5.0
@@ -21,9 +22,8 @@ def write_targets(client: Client, coordinator: str, folder: Path) -> None:
     workers = sorted(worker.metrics_address for worker in client.workers() if worker.metrics_address)
     folder.mkdir(parents=True, exist_ok=True)
     for name, addresses in (("coordinator", [coordinator]), ("worker", workers)):
-        draft = folder / f"{name}.json.new"
-        draft.write_text(json.dumps([{"targets": addresses}], indent=2) + "\n")
-        draft.replace(folder / f"{name}.json")
+        text = json.dumps([{"targets": addresses}], indent=2) + "\n"
+        write_whole(folder / f"{name}.json", text.encode(), PUBLIC)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ Dtype = Literal["float32", "float64"]
 class Settings(BaseModel):
     """Settings of an algorithm: typed, bounded, described; unknown names are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     steerable: ClassVar[frozenset[str]] = frozenset()
     """Settings that may change while a job lives: ``update`` goes on from a state that was made with others."""
@@ -159,6 +159,21 @@ class Algorithm(Protocol[S]):
     def scores(self, total: Tensors) -> dict[str, float]:
         """Named scores from the merged metric sums, e.g. ``accuracy``, ``log_loss``, ``r2``, ``rmse``."""
         ...
+
+
+class WholeRounds:
+    """What an algorithm stands on that can do nothing with a sum over some of the shards only."""
+
+    __slots__ = ()
+
+    @property
+    def takes_part_sums(self) -> bool:
+        """Each round is needed whole."""
+        return False
+
+    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - sums of all shards or none
+        """As it is: no partial is ever late where every shard counts."""
+        return partial
 
 
 @runtime_checkable

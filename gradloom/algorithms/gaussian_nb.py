@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.algorithms.algorithm import Needs, Progress
+from gradloom.algorithms.algorithm import Needs, Progress, WholeRounds
 from gradloom.algorithms.naive_bayes_priors import check_priors, log_priors
 from gradloom.algorithms.naive_bayes_settings import GaussianSettings
 from gradloom.data.shard import Rows, Shard
@@ -45,7 +45,7 @@ class GaussianState:
 
 
 @dataclass(frozen=True, slots=True)
-class GaussianNaiveBayes:
+class GaussianNaiveBayes(WholeRounds):
     """Gaussian naive Bayes with its settings; a value that coordinator and workers build alike."""
 
     settings: GaussianSettings
@@ -92,15 +92,6 @@ class GaussianNaiveBayes:
         assert state.weight is not None
         variances = total["squares"] / _or_one(state.weight)[:, np.newaxis] + state.epsilon
         return replace(after, variances=_positive(variances))
-
-    @property
-    def takes_part_sums(self) -> bool:
-        """Each round is needed whole."""
-        return False
-
-    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - sums of all shards or none
-        """As it is: no partial is ever late where every shard counts."""
-        return partial
 
     def save(self, state: GaussianState) -> Saved:
         """All but the schema."""

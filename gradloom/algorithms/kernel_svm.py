@@ -25,7 +25,7 @@ import numpy as np
 
 from gradloom.algorithms import kernel_svm_landmarks as nystroem
 from gradloom.algorithms import kernel_svm_shards as shards
-from gradloom.algorithms.algorithm import Needs, Progress
+from gradloom.algorithms.algorithm import Needs, Progress, WholeRounds
 from gradloom.algorithms.kernel_svm_rows import (
     Candidates,
     PairsSolution,
@@ -83,7 +83,7 @@ class KernelSvmState:
 
 
 @dataclass(frozen=True, slots=True)
-class KernelSvm:
+class KernelSvm(WholeRounds):  # a check that leaves rows out would not see what they violate
     """One kernel SVM with its settings; a value that coordinator and workers build alike."""
 
     settings: KernelSvmSettings
@@ -178,15 +178,6 @@ class KernelSvm:
                 assert state.landmarks is not None
                 stepped = nystroem.step(state.landmarks, total)
                 return replace(state, landmarks=stepped)
-
-    @property
-    def takes_part_sums(self) -> bool:
-        """A check that leaves rows out would not see what they violate."""
-        return False
-
-    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - nothing is ever old here
-        """Rows are rows, however old the machine that asked for them."""
-        return partial
 
     def save(self, state: KernelSvmState) -> Saved:
         """All but the schema."""

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from gradloom.algorithms.algorithm import Needs, Progress
+from gradloom.algorithms.algorithm import Needs, Progress, WholeRounds
 from gradloom.algorithms.draws import Draws, Vector, merge_draws
 from gradloom.algorithms.epochs import batch_at, steps_per_epoch
 from gradloom.algorithms.kmeans_passes import batch_sums, farthest, step_sums
@@ -109,7 +109,7 @@ class KMeansState:
 
 
 @dataclass(frozen=True, slots=True)
-class KMeans:
+class KMeans(WholeRounds):  # means over some shards are no means of clusters, and draws need every row
     """K-means with its settings; a value that coordinator and workers build alike."""
 
     settings: KMeansSettings
@@ -209,15 +209,6 @@ class KMeans:
                 assert state.runs is not None
                 runs = replace(state.runs, cost=total["cost"], weight=total["weight"])
                 return replace(after, phase=Phase.DONE, runs=runs)
-
-    @property
-    def takes_part_sums(self) -> bool:
-        """Means over some shards are no means of clusters, and draws need every row."""
-        return False
-
-    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - sums of all shards or none
-        """As it is: no partial is ever late where every shard counts."""
-        return partial
 
     def save(self, state: KMeansState) -> Saved:
         """All but the schema."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.algorithms.algorithm import Needs, Progress, Task
+from gradloom.algorithms.algorithm import Needs, Progress, Task, WholeRounds
 from gradloom.algorithms.knn_settings import KnnSettings, NeighborsSettings
 from gradloom.algorithms.serving import Posed
 from gradloom.data.shard import Rows, Shard
@@ -55,7 +55,7 @@ class KnnState:
 
 
 @dataclass(frozen=True, slots=True)
-class KNearest:
+class KNearest(WholeRounds):  # neighbours of some shards are not neighbours
     """Nearest neighbours with their settings; a value that coordinator and workers build alike."""
 
     name: str
@@ -153,15 +153,6 @@ class KNearest:
         found = voting.means(total) if voting.labels is None else voting.shares(total)
         before = [] if state.predicted is None else [state.predicted]
         return replace(after, predicted=np.concatenate([*before, found]))
-
-    @property
-    def takes_part_sums(self) -> bool:
-        """Neighbours of some shards are not neighbours."""
-        return False
-
-    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - nothing is stepped along
-        """As it is: no round is ever late."""
-        return partial
 
     def save(self, state: KnnState) -> Saved:
         """All but the schema."""

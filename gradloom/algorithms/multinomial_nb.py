@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.algorithms.algorithm import Needs, Progress
+from gradloom.algorithms.algorithm import Needs, Progress, WholeRounds
 from gradloom.algorithms.naive_bayes_priors import check_priors, log_priors
 from gradloom.algorithms.naive_bayes_settings import MultinomialSettings
 from gradloom.data.shard import Rows, Shard
@@ -39,7 +39,7 @@ class MultinomialState:
 
 
 @dataclass(frozen=True, slots=True)
-class MultinomialNaiveBayes:
+class MultinomialNaiveBayes(WholeRounds):
     """Multinomial naive Bayes with its settings; a value that coordinator and workers build alike."""
 
     settings: MultinomialSettings
@@ -81,15 +81,6 @@ class MultinomialNaiveBayes:
     def update(self, state: MultinomialState, total: Tensors) -> MultinomialState:
         """The counts."""
         return replace(state, round=state.round + 1, weight=total["weight"], counts=total["counts"])
-
-    @property
-    def takes_part_sums(self) -> bool:
-        """The one round is needed whole."""
-        return False
-
-    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - sums of all shards or none
-        """As it is: no partial is ever late where every shard counts."""
-        return partial
 
     def save(self, state: MultinomialState) -> Saved:
         """All but the schema."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.algorithms.algorithm import Needs, Progress
+from gradloom.algorithms.algorithm import Needs, Progress, WholeRounds
 from gradloom.algorithms.pca_settings import ALL, PcaSettings
 from gradloom.data.preparation import aligned_empty
 from gradloom.data.shard import Rows, Shard
@@ -63,7 +63,7 @@ class PcaState:
 
 
 @dataclass(frozen=True, slots=True)
-class Pca:
+class Pca(WholeRounds):  # the components of some shards are not those of all
     """PCA with its settings; a value that coordinator and workers build alike."""
 
     settings: PcaSettings
@@ -146,15 +146,6 @@ class Pca:
         if state.round < self._last_round(state.schema):
             return replace(after, basis=_orthonormal(product))
         return replace(after, found=self._in_basis(state, mean, product, variance))
-
-    @property
-    def takes_part_sums(self) -> bool:
-        """The components of some shards are not those of all."""
-        return False
-
-    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - sums of all shards or none
-        """As it is: no partial is ever late where every shard counts."""
-        return partial
 
     def save(self, state: PcaState) -> Saved:
         """All but the schema."""

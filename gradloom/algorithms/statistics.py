@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gradloom.algorithms.algorithm import Needs, Progress, Settings
+from gradloom.algorithms.algorithm import Needs, Progress, Settings, WholeRounds
 from gradloom.data.shard import Rows, Shard
 from gradloom.models import Model, Statistics
 from gradloom.models.statistics import squares
@@ -78,7 +78,7 @@ def merge_moments(left: Tensors, right: Tensors) -> Tensors:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnStatistics:
+class ColumnStatistics(WholeRounds):
     """Statistics of columns; a value that coordinator and workers build alike."""
 
     settings: StatisticsSettings
@@ -116,15 +116,6 @@ class ColumnStatistics:
     def update(self, state: StatisticsState, total: Tensors) -> StatisticsState:
         """The sums."""
         return replace(state, round=state.round + 1, sums=Sums(**total))
-
-    @property
-    def takes_part_sums(self) -> bool:
-        """The one round is needed whole."""
-        return False
-
-    def damped(self, partial: Tensors, factor: float) -> Tensors:  # noqa: ARG002 - sums of all shards or none
-        """As it is: no partial is ever late where every shard counts."""
-        return partial
 
     def save(self, state: StatisticsState) -> Saved:
         """All but the schema."""

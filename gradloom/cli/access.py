@@ -117,7 +117,7 @@ def whoami(cluster: Cluster = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
 
     from gradloom.cli.connecting import connect
     from gradloom.cli.output import write_json, write_line
-    from gradloom.cli.views import time_text
+    from gradloom.words import time_text
 
     with connect(cluster) as client:
         me = client.whoami()

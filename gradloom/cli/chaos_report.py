@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from gradloom.faults import TIMED, Fault
 from gradloom.jobs import JobEvent, JobState, Note, RoundCompleted, StateChanged, TaskRetried
+from gradloom.words import seconds_text
 
 MAX_NOTES = 20
 
@@ -164,6 +165,4 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
 
 
 def _text(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return "-" if seconds is None else seconds_text(seconds)

@@ -9,53 +9,15 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gradloom.settings import (
-    ACCESS_VARIABLES,
-    Access,
-    access_from_environment,
-    read_token,
-    token_from_environment,
-)
-from gradloom.tls import tls_files
+from gradloom import service_options
+from gradloom.settings import Access, access_from_environment, access_given
 
 if TYPE_CHECKING:
     from gradloom.client import Client
-
-PANEL = "Access to the cluster"
-_CA, _CERT, _KEY, _INSECURE, _TOKEN, _TOKEN_FILE = ACCESS_VARIABLES
-TlsCa = Annotated[
-    Path | None,
-    typer.Option(
-        envvar=_CA, metavar="FILE", help="TLS: the trusted authorities, PEM.", rich_help_panel=PANEL
-    ),
-]
-TlsCert = Annotated[
-    Path | None,
-    typer.Option(envvar=_CERT, metavar="FILE", help="TLS: your certificate, PEM.", rich_help_panel=PANEL),
-]
-TlsKey = Annotated[
-    Path | None,
-    typer.Option(envvar=_KEY, metavar="FILE", help="TLS: its private key, PEM.", rich_help_panel=PANEL),
-]
-Insecure = Annotated[
-    bool,
-    typer.Option(
-        "--insecure", envvar=_INSECURE, help="Let plain text leave this machine.", rich_help_panel=PANEL
-    ),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar=_TOKEN_FILE,
-        metavar="FILE",
-        help=f"Holds your token; or {_TOKEN} is it.",
-        rich_help_panel=PANEL,
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +32,11 @@ class _Given:
 
 
 _OPTIONS: dict[str, Any] = {
-    "tls_ca": TlsCa,
-    "tls_cert": TlsCert,
-    "tls_key": TlsKey,
-    "insecure": Insecure,
-    "token_file": TokenFile,
+    "tls_ca": service_options.TlsCa,
+    "tls_cert": service_options.TlsCert,
+    "tls_key": service_options.TlsKey,
+    "insecure": service_options.Insecure,
+    "token_file": service_options.TokenFile,
 }
 _given: ContextVar[_Given | None] = ContextVar("given", default=None)
 
@@ -84,9 +46,9 @@ def access() -> Access:
     given = _given.get()
     if given is None:
         return access_from_environment()
-    tls = tls_files(given.tls_ca, given.tls_cert, given.tls_key)
-    token = token_from_environment() or read_token(given.token_file or "")
-    return Access(tls, token, given.insecure)
+    return access_given(
+        given.tls_ca, given.tls_cert, given.tls_key, given.token_file, insecure=given.insecure
+    )
 
 
 def connect(cluster: str) -> "Client":

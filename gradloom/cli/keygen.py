@@ -1,6 +1,5 @@
 """``gradloom keygen``: a key for what lies on disk, in a file that only its owner reads."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -56,28 +55,16 @@ def _older(file: Path) -> str:
 
 
 def _write(file: Path, text: str, *, replace: bool) -> None:
-    """Write beside the file, then take its name: without ``replace`` only a name that is free.
+    """Write the file; without ``replace`` only where there is none, for a key that is gone opens nothing.
 
-    Raises InvalidInput, Conflict if it is not free.
+    Raises InvalidInput, Conflict if there is one.
     """
     from gradloom.errors import Conflict, InvalidInput
+    from gradloom.whole_files import SECRET, whole_file
 
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as opened:
-                opened.write(text)
-                opened.flush()
-                os.fsync(opened.fileno())
-            if replace:
-                beside.replace(file)
-            else:
-                os.link(
-                    beside, file
-                )  # unlike a rename it overwrites nothing: a key that is gone opens nothing
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(file, SECRET, new=not replace) as opened:
+            opened.write(text.encode("ascii"))
     except FileExistsError:
         raise Conflict(
             f"{file} is there already and is not overwritten; name another, or add a key with --rotate"

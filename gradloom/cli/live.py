@@ -17,10 +17,10 @@ from rich.text import Text
 
 from gradloom.cli.output import PlainConsole
 from gradloom.cli.progress import round_text
-from gradloom.cli.views import loss_text
 from gradloom.errors import GradloomError
 from gradloom.jobs import JobView, RoundCompleted, WorkerView
 from gradloom.visible import indented, visible
+from gradloom.words import number_text
 
 LOOK_EVERY_S = 1.0
 REFRESHES_A_SECOND = 4
@@ -119,7 +119,9 @@ class LiveScreen:
         parts: list[RenderableType] = [self._bar.get_renderable()]
         if self._last is not None and self._last.loss is not None:
             parts.append(
-                Text(f"loss {self._curve.text()} {loss_text(self._last.loss)}", overflow="crop", no_wrap=True)
+                Text(
+                    f"loss {self._curve.text()} {number_text(self._last.loss)}", overflow="crop", no_wrap=True
+                )
             )
         if (seen := self._glance()) is not None and seen[0].workers:
             parts.append(load_table(*seen))

@@ -3,10 +3,7 @@
 Shard by shard, so that data larger than memory passes through. An output file appears whole or not at all.
 """
 
-import os
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +23,7 @@ from gradloom.models import Model
 from gradloom.models.unlabelled import Unlabelled
 from gradloom.scores import classification_scores, classification_sums, regression_scores, regression_sums
 from gradloom.tensors import Tensors, sum_tensors
+from gradloom.whole_files import whole_file
 
 _WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
 
@@ -68,7 +66,7 @@ def predict(model: Predictor, uris: Sequence[str], data_format: str | None, out:
     """
     manifest = build_manifest(uris, format=data_format, features=model.features, target_optional=True)
     schema = _schema(model)
-    with _written_whole(out) as unfinished, _WRITERS[out.suffix.lower()](unfinished, schema) as writer:
+    with whole_file(out, None) as file, _WRITERS[out.suffix.lower()](file, schema) as writer:
         for shard in iterate_raw(manifest):
             check_cells(shard, model.features, missing_allowed=_takes_missing(model))
             writer.write_batch(pa.record_batch(_columns(model, shard.X), schema=schema))
@@ -178,16 +176,3 @@ def _columns(model: Predictor, X: NDArray[np.float64]) -> list[pa.Array]:
     return [
         pa.array(values, from_pandas=True).cast(kind) for values, kind in zip(columns, types, strict=True)
     ]
-
-
-@contextmanager
-def _written_whole(out: Path) -> Iterator[str]:
-    """A temporary name beside ``out`` that takes its place at the end, or vanishes if anything goes wrong."""
-    unfinished = out.absolute().with_name(f".{out.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield str(unfinished)
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -72,15 +72,6 @@ Certs = Annotated[
         help="Mutual TLS with the certificates in a folder of: gradloom certs init.",
     ),
 ]
-DataAllow = Annotated[
-    str,
-    typer.Option(
-        metavar="ROOTS",
-        envvar="GRADLOOM_DATA_ALLOW",
-        help="Data that jobs may read: /FOLDER or s3://BUCKET/PREFIX, with commas between; none = only what clients "
-        "sent, which is the default beyond loopback; on loopback it is everything.",
-    ),
-]
 Insecure = Annotated[
     bool,
     typer.Option(

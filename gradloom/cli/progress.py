@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from math import ceil
 from typing import Protocol
 
 from gradloom.cli.output import say
-from gradloom.cli.views import loss_text, seconds_text
 from gradloom.jobs import JobEvent, Note, RoundCompleted, StateChanged, TaskRetried
+from gradloom.words import counted, number_text, seconds_text
 
 LINE_INTERVAL_S = 1.0
 
@@ -53,14 +54,13 @@ def sentence_of(what: StateChanged | TaskRetried | Note) -> str:
 
 def round_text(done: RoundCompleted) -> str:
     """A round in words, without its number."""
-    parts = [f"loss {loss_text(done.loss)}"]
+    parts = [f"loss {number_text(done.loss)}"]
     if done.validation_loss is not None:
-        parts.append(f"validation {loss_text(done.validation_loss)}")
-    workers = "1 worker" if done.workers == 1 else f"{done.workers} workers"
+        parts.append(f"validation {number_text(done.validation_loss)}")
     parts += [
         f"{done.rows_per_second:,.0f} rows/s",
-        workers,
-        f"at most {seconds_text(done.eta_seconds)} left",
+        counted(done.workers, "worker"),
+        f"at most {seconds_text(ceil(done.eta_seconds))} left",
     ]
     return "  ".join(parts)
 

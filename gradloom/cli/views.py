@@ -1,9 +1,8 @@
 """Jobs, workers and algorithms as tables for people and as plain values for JSON. No calls are made here."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from rich.console import Group, RenderableType
@@ -15,6 +14,7 @@ from gradloom.cli.phases import short
 from gradloom.jobs import AlgorithmDescription, Compression, JobView, SteeringRecord, WorkerShare, WorkerView
 from gradloom.tokens import Token
 from gradloom.visible import visible
+from gradloom.words import bytes_text, counted, memory_text, number_text, pairs_text, seconds_text, time_text
 
 
 def job_values(view: JobView) -> dict[str, object]:
@@ -33,7 +33,7 @@ def jobs_table(jobs: Iterable[JobView]) -> Table:
             job.spec.algorithm,
             job.state,
             f"{job.rounds}/{job.max_rounds}",
-            loss_text(job.loss),
+            number_text(job.loss),
             f"{job.rows:,}",
             seconds_text(job.seconds),
             time_text(job.created_at),
@@ -110,19 +110,15 @@ def workers_table(workers: Iterable[WorkerView]) -> Table:
             worker.host,
             str(worker.pid),
             f"{worker.cores:g}",
-            f"{worker.memory_bytes / 2**30:.1f} GiB",
+            memory_text(worker.memory_bytes),
             str(worker.shards),
             str(worker.tasks_in_flight),
             f"{worker.rows_per_second:,.0f}",
             short(worker.phases),
             f"{worker.heartbeat_age_s:.1f} s ago",
-            "; ".join(filter(None, (worker.reason, worker.straggler, _labels_text(worker.labels)))),
+            "; ".join(filter(None, (worker.reason, worker.straggler, pairs_text(worker.labels)))),
         )
     return table
-
-
-def _labels_text(labels: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in labels.items())
 
 
 def algorithm_values(description: AlgorithmDescription) -> dict[str, object]:
@@ -145,36 +141,15 @@ def algorithm_details(description: AlgorithmDescription) -> RenderableType:
     return Group(Text(visible(heading), style="bold"), table)
 
 
-def loss_text(loss: float | None) -> str:
-    """A loss with six digits, or a dash."""
-    return "-" if loss is None else f"{loss:.6g}"
-
-
-def seconds_text(seconds: float) -> str:
-    """A duration: ``0.42 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def time_text(at: float) -> str:
-    """A moment, given in seconds since the epoch, in local time."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _outcome(view: JobView) -> dict[str, str]:
     return {
         "state": f"{view.state}: {view.reason}" if view.reason else str(view.state),
         "rounds": f"{view.rounds} of at most {view.max_rounds} in {seconds_text(view.seconds)}",
-        "rows": f"{view.rows:,} in {view.shards} shards, {view.rows_per_second:,.0f} rows/s",
+        "rows": f"{view.rows:,} in {counted(view.shards, 'shard')}, {view.rows_per_second:,.0f} rows/s",
         "retries": str(view.retries),
-        "loss": loss_text(view.loss),
+        "loss": number_text(view.loss),
         **(_traffic(view.compression) if view.compression is not None else {}),
-        **{name: f"{score:.6g}" for name, score in view.scores.items()},
+        **{name: number_text(score) for name, score in view.scores.items()},
         **({"sha256": view.parameters_sha256} if view.parameters_sha256 else {}),
     }
 
@@ -201,12 +176,10 @@ def _traffic(ledger: Compression) -> dict[str, str]:
 
 
 def _saving(raw: int, wire: int, codec: str) -> str:
-    text = f"{wire / 1e6:,.4g} MB"
-    return (
-        text
-        if wire == raw
-        else f"{text} instead of {raw / 1e6:,.4g} MB ({raw / max(wire, 1):.3g} x, {codec} now)"
-    )
+    text = bytes_text(wire)
+    if wire == raw:
+        return text
+    return f"{text} instead of {bytes_text(raw)} ({raw / max(wire, 1):.3g} x, {codec} now)"
 
 
 def _allowed(schema: dict[str, object]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from gradloom.data.sources.arrow_values import not_numeric
+from gradloom.data.sources.cells import not_numeric
 from gradloom.data.sources.source import Column, FileScan
 from gradloom.errors import DataError, InvalidInput
 

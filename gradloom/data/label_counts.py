@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from gradloom.data.preparation import label_text
@@ -88,6 +87,8 @@ def merge_labels(left: LabelCounts, right: LabelCounts) -> LabelCounts:
 
 def text_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The distinct texts of ``y``, sorted, and for each row the place of its own among them; -1 where missing."""
+    import pyarrow as pa  # a tenth of a second, which no service needs before it is ready
+
     encoded = pa.array(y, type=pa.large_string()).dictionary_encode()
     texts = _objects(encoded.dictionary.to_pylist())
     order = np.argsort(texts)

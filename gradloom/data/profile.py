@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gradloom.data.label_counts import LabelCounts, count_labels, merge_labels, text_labels
 from gradloom.data.preparation import Split, row_parts
 from gradloom.data.shard import RawShard
-from gradloom.data.sources.arrow_values import is_number
+from gradloom.data.sources.cells import is_number
 from gradloom.tensors import Tensors
 
 NEVER = np.iinfo(np.int64).max

@@ -10,30 +10,25 @@ from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Manifest, ShardPlan
 from gradloom.data.preparation import label_text
 from gradloom.data.shard import RawShard
-from gradloom.data.sources import SOURCES
+from gradloom.data.sources import source_of
 from gradloom.data.sources.opening import fingerprint, open_file, size_of
 from gradloom.errors import ShardChanged
-
-
-def read_shard(manifest: Manifest, index: int) -> RawShard:
-    """The rows of one shard, once its files have been checked.
-
-    Raises ShardChanged if a file is another than when the job was planned, and DataError for a cell that can't be
-    understood.
-    """
-    return read_rows(manifest.files, manifest.columns, manifest.shards[index])
 
 
 def read_rows(
     files: Sequence[DataFile], columns: Columns, plan: ShardPlan, allowed: DataAllowed = EVERYTHING
 ) -> RawShard:
-    """The rows of one shard by its plan alone; errors as in ``read_shard``, and DataNotAllowed."""
+    """The rows of one shard, once its files have been checked.
+
+    Raises ShardChanged if a file is another than when the job was planned, DataError for a cell that can't be
+    understood, and DataNotAllowed.
+    """
     check_fingerprints((files[i] for i in sorted({piece.file for piece in plan.pieces})), allowed)
     return _read(files, columns, plan, allowed)
 
 
 def iterate_raw(manifest: Manifest) -> Iterator[RawShard]:
-    """Every shard in order, with each file checked once; errors as in ``read_shard``."""
+    """Every shard in order, with each file checked once; errors as in ``read_rows``."""
     check_fingerprints(manifest.files)
     for plan in manifest.shards:
         yield _read(manifest.files, manifest.columns, plan, EVERYTHING)
@@ -55,7 +50,7 @@ def check_fingerprints(files: Iterable[DataFile], allowed: DataAllowed = EVERYTH
 
 def _read(files: Sequence[DataFile], columns: Columns, plan: ShardPlan, allowed: DataAllowed) -> RawShard:
     parts = [
-        SOURCES[files[piece.file].format].read(files[piece.file], piece, columns, allowed)
+        source_of(files[piece.file].format).read(files[piece.file], piece, columns, allowed)
         for piece in plan.pieces
     ]
     targets = [part.y for part in parts if part.y is not None]

@@ -16,7 +16,7 @@ QUESTIONS = 5
 
 def ask(address: str, access: Access) -> ClusterFact:
     """What the cluster says, or why it does not answer."""
-    loopback, encrypted = not leaves_the_machine(address), access.tls is not None
+    loopback = not leaves_the_machine(address)
     try:
         with Client(
             address, timeout_s=LIMIT_S, tls=access.tls, token=access.token, insecure=access.insecure
@@ -25,7 +25,7 @@ def ask(address: str, access: Access) -> ClusterFact:
             took_s, asked_at, status = min((_timed(client) for _ in range(QUESTIONS)), key=lambda one: one[0])
     except GradloomError as error:
         away = isinstance(error, Unavailable) and not isinstance(error, NotTrusted)
-        return ClusterFact(address, error.message, away, loopback=loopback, encrypted=encrypted)
+        return ClusterFact(address, error.message, away, loopback=loopback)
     return ClusterFact(
         address,
         version=status.version,
@@ -34,7 +34,6 @@ def ask(address: str, access: Access) -> ClusterFact:
         round_trip_s=took_s,
         who=caller.name,
         role=caller.role,
-        encrypted=encrypted,
         loopback=loopback,
         workers=status.workers,
     )

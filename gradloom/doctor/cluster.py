@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from gradloom.doctor.facts import ClusterFact, Facts, Finding, Level
-from gradloom.doctor.sizes import size
 from gradloom.jobs import WorkerView
+from gradloom.words import memory_text, seconds_text
 
 CLOCK_WARN_S, CLOCK_BAD_S = 2.0, 60.0
 SLOW_ROUND_TRIP_S = 0.2
@@ -24,10 +24,10 @@ def cluster(facts: Facts, cluster: ClusterFact) -> Iterator[Finding]:
         return
     who = f"; it knows you as {cluster.who or 'somebody'} ({cluster.role})" if cluster.role else ""
     yield Finding(
-        Level.OK, "cluster", f"{cluster.address} answers in {1000 * cluster.round_trip_s:.0f} ms{who}"
+        Level.OK, "cluster", f"{cluster.address} answers in {seconds_text(cluster.round_trip_s)}{who}"
     )
     if cluster.round_trip_s > SLOW_ROUND_TRIP_S:
-        what = f"a question takes {1000 * cluster.round_trip_s:.0f} ms"
+        what = f"a question takes {seconds_text(cluster.round_trip_s)}"
         yield Finding(
             Level.WARN, "cluster", what, "the network is slow or the coordinator is busy: docs/monitoring.md"
         )
@@ -96,7 +96,7 @@ def _worker(worker: WorkerView, version: str) -> Iterator[Finding]:
         what = f"{worker.worker} may have only {worker.runtime.open_files} files open"
         yield Finding(Level.WARN, "open files", what, "raise it there: ulimit -n 4096")
     if worker.memory_bytes < LEAST_MEMORY_BYTES:
-        what = f"{worker.worker} has {size(worker.memory_bytes)} of memory"
+        what = f"{worker.worker} has {memory_text(worker.memory_bytes)} of memory"
         yield Finding(Level.WARN, "memory", what, "give it more, or a smaller cache: --cache-bytes")
 
 
@@ -130,4 +130,4 @@ def _kinds(workers: tuple[WorkerView, ...]) -> str:
     hosts = {one.host: one for one in workers}.values()  # workers that share a machine share its cores
     cores, memory = sum(one.cores for one in hosts), sum(one.memory_bytes for one in hosts)
     blas = sorted({one.runtime.blas for one in workers if one.runtime is not None and one.runtime.blas})
-    return ", ".join([f"{cores:g} cores", f"{size(memory)} memory", *blas])
+    return ", ".join([f"{cores:g} cores", f"{memory_text(memory)} memory", *blas])

@@ -121,7 +121,6 @@ class ClusterFact:
     round_trip_s: float = 0.0
     who: str = ""
     role: str = ""
-    encrypted: bool = False
     loopback: bool = True
     workers: tuple[WorkerView, ...] = ()
 

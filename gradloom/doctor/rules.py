@@ -14,8 +14,8 @@ from gradloom.doctor.facts import (
     PortState,
     StorageFact,
 )
-from gradloom.doctor.sizes import size
 from gradloom.doctor.trust import trust
+from gradloom.words import bytes_text, counted, memory_text
 
 OLDEST_PYTHON = (3, 11)
 COMFORTABLE_FILES = 1024
@@ -113,7 +113,7 @@ def _machine(machine: MachineFact) -> Iterator[Finding]:
 
 def _memory(machine: MachineFact) -> Finding:
     available = machine.memory_bytes if machine.available_bytes is None else machine.available_bytes
-    what = f"{size(available)} of {size(machine.memory_bytes)} memory can be had"
+    what = f"{memory_text(available)} of {memory_text(machine.memory_bytes)} memory can be had"
     mend = "end what else runs here, or give the container more (--memory, resources.limits.memory)"
     if available < LEAST_MEMORY_BYTES:
         return Finding(Level.BAD, "memory", what, mend)
@@ -147,8 +147,7 @@ def _blas(machine: MachineFact) -> Iterator[Finding]:
         )
         return
     chosen = f", OPENBLAS_CORETYPE={machine.coretype}" if machine.coretype else ""
-    count = "1 thread" if threads == 1 else f"{threads} threads"
-    yield Finding(Level.OK, "BLAS", f"{blas}, {count} here (a worker takes one){chosen}")
+    yield Finding(Level.OK, "BLAS", f"{blas}, {counted(threads, 'thread')} here (a worker takes one){chosen}")
 
 
 # ---- ports and storage
@@ -177,16 +176,14 @@ def _storage(storage: StorageFact) -> Iterator[Finding]:
         mend = f"make the folder and let this user write to it, or name another ({storage.option})"
         yield Finding(Level.BAD, "storage", f"{name} can't be written to: {storage.problem}", mend)
         return
-    free = "" if storage.free_bytes is None else f", {size(storage.free_bytes)} free"
-    yield Finding(
-        Level.OK, "storage", f"{name} can be written to, {storage.bytes_per_s / 1e6:.0f} MB/s{free}"
-    )
+    free = "" if storage.free_bytes is None else f", {memory_text(storage.free_bytes)} free"
+    yield Finding(Level.OK, "storage", f"{name} can be written to, {bytes_text(storage.bytes_per_s)}/s{free}")
     if storage.free_bytes is not None and storage.free_bytes < COMFORTABLE_FREE_BYTES:
         level = Level.BAD if storage.free_bytes < LEAST_FREE_BYTES else Level.WARN
-        what = f"{name} has only {size(storage.free_bytes)} free"
+        what = f"{name} has only {memory_text(storage.free_bytes)} free"
         yield Finding(level, "storage", what, "make room; a full disk pauses the jobs")
     if storage.bytes_per_s < SLOW_BYTES_PER_S:
-        what = f"{name} writes {storage.bytes_per_s / 1e6:.1f} MB/s; checkpoints of large models take long"
+        what = f"{name} writes {bytes_text(storage.bytes_per_s)}/s; checkpoints of large models take long"
         yield Finding(
             Level.WARN, "storage", what, "use a faster disk, or rarer checkpoints: --checkpoint-every"
         )

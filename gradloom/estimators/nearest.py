@@ -142,14 +142,9 @@ def _check_mode(mode: str) -> None:
         raise InvalidParameter("mode", f"{mode!r} is not allowed; it must be connectivity or distance")
 
 
-class KNeighborsClassifier(ClassifierMixin, _NeighborsBase):
-    """The class of most votes of the nearest rows.
+class _VotersBase(_NeighborsBase):
+    """What both have that learn a target."""
 
-    Attributes: classes_ (K,), effective_metric_, n_samples_fit_, n_features_in_, feature_names_in_, model_, job_id_.
-    """
-
-    _twin = "neighbors.KNeighborsClassifier"
-    _target = "class"
     _rules: ClassVar[Mapping[str, Rule]] = {"weights": WEIGHTS, **RULES}
 
     def __init__(
@@ -174,6 +169,16 @@ class KNeighborsClassifier(ClassifierMixin, _NeighborsBase):
         self.metric_params = metric_params
         self.n_jobs = n_jobs
         self.cluster = cluster
+
+
+class KNeighborsClassifier(ClassifierMixin, _VotersBase):
+    """The class of most votes of the nearest rows.
+
+    Attributes: classes_ (K,), effective_metric_, n_samples_fit_, n_features_in_, feature_names_in_, model_, job_id_.
+    """
+
+    _twin = "neighbors.KNeighborsClassifier"
+    _target = "class"
 
     def _learn(self, given: Given) -> None:
         model = self._train_neighbors("knn_classifier", {"weights": self.weights}, given)
@@ -193,7 +198,7 @@ class KNeighborsClassifier(ClassifierMixin, _NeighborsBase):
         return over_blocks(asked.predict_proba, rows)
 
 
-class KNeighborsRegressor(RegressorMixin, _NeighborsBase):
+class KNeighborsRegressor(RegressorMixin, _VotersBase):
     """The mean of the nearest rows.
 
     Attributes: effective_metric_, n_samples_fit_, n_features_in_, feature_names_in_, model_, job_id_.
@@ -201,30 +206,6 @@ class KNeighborsRegressor(RegressorMixin, _NeighborsBase):
 
     _twin = "neighbors.KNeighborsRegressor"
     _target = "number"
-    _rules: ClassVar[Mapping[str, Rule]] = {"weights": WEIGHTS, **RULES}
-
-    def __init__(
-        self,
-        n_neighbors: int = 5,
-        *,
-        weights: str = "uniform",
-        algorithm: str = "auto",
-        leaf_size: int = 30,
-        p: float = 2,
-        metric: str = "minkowski",
-        metric_params: None = None,
-        n_jobs: int | None = None,
-        cluster: object = None,
-    ) -> None:
-        self.n_neighbors = n_neighbors
-        self.weights = weights
-        self.algorithm = algorithm
-        self.leaf_size = leaf_size
-        self.p = p
-        self.metric = metric
-        self.metric_params = metric_params
-        self.n_jobs = n_jobs
-        self.cluster = cluster
 
     def _learn(self, given: Given) -> None:
         self._train_neighbors("knn_regressor", {"weights": self.weights}, given)

@@ -24,6 +24,7 @@ from gradloom.model_file import JsonScalar
 from gradloom.scores import classification_scores, classification_sums, regression_scores, regression_sums
 from gradloom.settings import keys_from_environment
 from gradloom.tensors import Tensors, sha256
+from gradloom.whole_files import PUBLIC, write_whole
 
 Floats = NDArray[np.float64]
 
@@ -130,7 +131,7 @@ class Model(ABC):
         It is encrypted with the first of the keys; without ``keys`` with the one that the environment names, if any.
         """
         keys = keys_from_environment() if keys is None else keys
-        model_file.write_atomically(Path(path), model_file.content(self.to_bytes(), keys))
+        write_whole(Path(path), model_file.content(self.to_bytes(), keys), PUBLIC)
 
     def to_sklearn(self) -> Any:
         """The same model as a fitted scikit-learn estimator. Raises InvalidInput where there is none."""

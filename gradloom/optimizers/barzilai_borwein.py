@@ -10,11 +10,10 @@ Anal. 8, 1988; Grippo, Lampariello, Lucidi, SIAM J. Numer. Anal. 23, 1986 (non-m
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 
 import numpy as np
 
-from gradloom.optimizers.lbfgs import NO_DECREASE, Evaluation
+from gradloom.optimizers.accepted import NO_DECREASE, Accepted, Evaluation, accepted
 from gradloom.optimizers.optimizer import Vector, largest, shrunk, steepest
 from gradloom.saved import restore_value, save_value
 
@@ -28,35 +27,14 @@ FLAT_STEPS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BarzilaiBorweinState:
+class BarzilaiBorweinState(Accepted):
     """Where the method stands."""
 
-    point: Vector
-    current: Evaluation | None = None
-    """The last accepted point; its loss is F, its norm that of the subgradient."""
-    best: Evaluation | None = None
     losses: tuple[float, ...] = ()
     """The last F, the newest last."""
     learning_rate: float | None = None
     """The length of the step in hand."""
     halvings: int = 0
-    flat_steps: int = 0
-    stalled: str | None = None
-
-    @property
-    def solution(self) -> Vector:
-        """The best accepted point, or the start before there is one."""
-        return self.point if self.best is None else self.best.point
-
-    @property
-    def loss(self) -> float:
-        """F at the last accepted point."""
-        return inf if self.current is None else self.current.loss
-
-    @property
-    def gradient_norm(self) -> float:
-        """Largest absolute entry of the subgradient at the last accepted point."""
-        return inf if self.current is None else self.current.gradient_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +69,8 @@ class BarzilaiBorwein:
     restore = staticmethod(partial(restore_value, BarzilaiBorweinState))
 
     def _kept(self, state: BarzilaiBorweinState, here: Evaluation) -> BarzilaiBorweinState:
-        best = here if state.best is None else state.best
-        error = self.noise * abs(best.loss)
-        lower = here.loss < best.loss - error
-        improved = lower or (here.loss <= best.loss + error and here.gradient_norm < best.gradient_norm)
-        return replace(
-            state,
-            current=here,
-            best=here if improved else best,
-            losses=(*state.losses, here.loss)[-MEMORY:],
-            halvings=0,
-            flat_steps=0 if improved else state.flat_steps + 1,
-        )
+        losses = (*state.losses, here.loss)[-MEMORY:]
+        return replace(accepted(state, here, self.noise), losses=losses, halvings=0)
 
     def _step(self, state: BarzilaiBorweinState, here: Evaluation, length: float) -> BarzilaiBorweinState:
         if here.gradient_norm == 0.0:

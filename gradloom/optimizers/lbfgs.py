@@ -6,10 +6,10 @@ or starts the next one: so a cluster can evaluate, and a checkpoint can be taken
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 
 import numpy as np
 
+from gradloom.optimizers.accepted import NO_DECREASE, Accepted, Evaluation, accepted
 from gradloom.optimizers.line_search import LineSearch, Sample, Verdict, advance, begin, probes
 from gradloom.optimizers.optimizer import NOTHING, Findings, Vector, Wish, largest, longest_step
 from gradloom.saved import restore_value, save_value
@@ -18,17 +18,6 @@ MIN_CURVATURE = 1e-14
 """A pair with s.y <= this * |s| |y| has lost its curvature to rounding and is left out."""
 FLAT_STEPS = 5
 """So many accepted steps in a row that lower neither the loss nor the gradient end the search."""
-NO_DECREASE = "the loss can't be lowered any further in floating point"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """Loss and gradient at a point that was accepted."""
-
-    point: Vector
-    loss: float
-    gradient: Vector
-    gradient_norm: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,35 +31,13 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LbfgsState:
+class LbfgsState(Accepted):
     """Where L-BFGS stands."""
 
-    point: Vector
-    current: Evaluation | None = None
-    """The last accepted point: where the line search starts from."""
-    best: Evaluation | None = None
-    """Of the accepted points, the one with the lowest loss; among equals, with the smallest gradient."""
     direction: Vector | None = None
     search: LineSearch | None = None
     pairs: tuple[Pair, ...] = ()
-    flat_steps: int = 0
-    stalled: str | None = None
     learning_rate: None = None
-
-    @property
-    def solution(self) -> Vector:
-        """The best accepted point, or the start before there is one."""
-        return self.point if self.best is None else self.best.point
-
-    @property
-    def loss(self) -> float:
-        """Loss at the last accepted point."""
-        return inf if self.current is None else self.current.loss
-
-    @property
-    def gradient_norm(self) -> float:
-        """Largest absolute entry of the gradient at the last accepted point."""
-        return inf if self.current is None else self.current.gradient_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +85,7 @@ class Lbfgs:
 
     def _accepted(self, state: LbfgsState, last: Evaluation, here: Evaluation) -> LbfgsState:
         pairs = with_pair(state.pairs, here.point - last.point, here.gradient - last.gradient)[-self.memory :]
-        best = last if state.best is None else state.best
-        lower = here.loss < best.loss - self._error(best)
-        flat_but_closer = (
-            here.loss <= best.loss + self._error(best) and here.gradient_norm < best.gradient_norm
-        )
-        improved = lower or flat_but_closer
-        return replace(
-            state,
-            current=here,
-            best=here if improved else best,
-            pairs=pairs,
-            flat_steps=0 if improved else state.flat_steps + 1,
-        )
+        return replace(accepted(state, here, self.noise), pairs=pairs)
 
     def _launch(self, state: LbfgsState) -> LbfgsState:
         """Start a line search from the current point."""

@@ -12,15 +12,13 @@ regularization", ECML 2007.
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 
 import numpy as np
 
+from gradloom.optimizers.accepted import NO_DECREASE, Accepted, Evaluation, accepted
 from gradloom.optimizers.bounded import box_minimum, compact
 from gradloom.optimizers.lbfgs import (
     FLAT_STEPS,
-    NO_DECREASE,
-    Evaluation,
     Pair,
     line_wish,
     samples,
@@ -32,13 +30,9 @@ from gradloom.saved import restore_value, save_value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LbfgsbState:
+class LbfgsbState(Accepted):
     """Where L-BFGS-B stands. ``split`` vectors are [u, v, free entries]."""
 
-    point: Vector
-    current: Evaluation | None = None
-    """The last accepted point, in w; its loss includes the absolute values, its norm is that of the subgradient."""
-    best: Evaluation | None = None
     split: Vector = field(default_factory=lambda: np.zeros(0))
     """The last accepted point."""
     gradient: Vector = field(default_factory=lambda: np.zeros(0))
@@ -47,24 +41,7 @@ class LbfgsbState:
     """Where a step of 1 leads, split."""
     search: LineSearch | None = None
     pairs: tuple[Pair, ...] = ()
-    flat_steps: int = 0
-    stalled: str | None = None
     learning_rate: None = None
-
-    @property
-    def solution(self) -> Vector:
-        """The best accepted point, or the start before there is one."""
-        return self.point if self.best is None else self.best.point
-
-    @property
-    def loss(self) -> float:
-        """At the last accepted point, absolute values included."""
-        return inf if self.current is None else self.current.loss
-
-    @property
-    def gradient_norm(self) -> float:
-        """Largest absolute entry of the subgradient at the last accepted point."""
-        return inf if self.current is None else self.current.gradient_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +131,7 @@ class Lbfgsb:
 
     def _accepted(self, state: LbfgsbState, here: Evaluation, split: Vector, slopes: Vector) -> LbfgsbState:
         pairs = with_pair(state.pairs, split - state.split, slopes - state.gradient)[-self.memory :]
-        best = here if state.best is None else state.best
-        error = self._error(best)
-        lower = here.loss < best.loss - error
-        improved = lower or (here.loss <= best.loss + error and here.gradient_norm < best.gradient_norm)
-        return replace(
-            state,
-            current=here,
-            best=here if improved else best,
-            split=split,
-            gradient=slopes,
-            pairs=pairs,
-            flat_steps=0 if improved else state.flat_steps + 1,
-        )
+        return replace(accepted(state, here, self.noise), split=split, gradient=slopes, pairs=pairs)
 
     def _launch(self, state: LbfgsbState) -> LbfgsbState:
         """Start a line search from the current point towards the minimum of the model in the box."""

@@ -16,7 +16,7 @@ from math import inf
 
 import numpy as np
 
-from gradloom.optimizers.lbfgs import NO_DECREASE, Evaluation
+from gradloom.optimizers.accepted import NO_DECREASE, Accepted, Evaluation, accepted
 from gradloom.optimizers.optimizer import (
     NOTHING,
     Blocks,
@@ -43,37 +43,16 @@ SHRINKING = (0.1, 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NewtonState:
+class NewtonState(Accepted):
     """Where Newton's method stands."""
 
-    point: Vector
-    current: Evaluation | None = None
-    """The last accepted point: its loss is F, its gradient that of the loss alone, its norm that of the subgradient."""
-    best: Evaluation | None = None
     direction: Vector | None = None
     decrease: float = 0.0
     """D of the direction, below 0."""
     step: float = 1.0
     refusals: int = 0
     """Steps along this direction that were too long."""
-    flat_steps: int = 0
-    stalled: str | None = None
     learning_rate: None = None
-
-    @property
-    def solution(self) -> Vector:
-        """The best accepted point, or the start before there is one."""
-        return self.point if self.best is None else self.best.point
-
-    @property
-    def loss(self) -> float:
-        """F at the last accepted point."""
-        return inf if self.current is None else self.current.loss
-
-    @property
-    def gradient_norm(self) -> float:
-        """Largest absolute entry of the subgradient at the last accepted point."""
-        return inf if self.current is None else self.current.gradient_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +87,7 @@ class Newton:
         if state.current is None or state.direction is None:
             return self._launch(replace(state, current=here, best=here), findings.hessian)
         if self._decreases(state.current, state, here):
-            return self._launch(self._accepted(state, here), findings.hessian)
+            return self._launch(accepted(state, here, self.noise), findings.hessian)
         return self._refused(state, state.current, here, findings)
 
     save = staticmethod(save_value)
@@ -122,18 +101,6 @@ class Newton:
             return True
         flat = here.loss <= last.loss + self.noise * abs(last.loss)
         return flat and here.gradient_norm < last.gradient_norm
-
-    def _accepted(self, state: NewtonState, here: Evaluation) -> NewtonState:
-        best = here if state.best is None else state.best
-        error = self.noise * abs(best.loss)
-        lower = here.loss < best.loss - error
-        improved = lower or (here.loss <= best.loss + error and here.gradient_norm < best.gradient_norm)
-        return replace(
-            state,
-            current=here,
-            best=here if improved else best,
-            flat_steps=0 if improved else state.flat_steps + 1,
-        )
 
     def _launch(self, state: NewtonState, hessian: Blocks) -> NewtonState:
         """The next direction from the current point, and a full step along it."""

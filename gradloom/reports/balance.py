@@ -6,8 +6,8 @@ from gradloom.reports.charts import Bar, stacked_bars
 from gradloom.reports.facts import RunFacts
 from gradloom.reports.markup import Child, node, section, soft, table
 from gradloom.reports.timeline import timeline
-from gradloom.reports.words import seconds_text, share_text
 from gradloom.traces import QUERY, JobTrace
+from gradloom.words import seconds_text, share_text
 
 PARTS = ("compute", "load", "encode", "in vain", "waiting for others", "other")
 

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from gradloom.reports.facts import Mark
 from gradloom.reports.markup import div, node
-from gradloom.reports.words import counted, number_text
+from gradloom.words import counted, number_text
 
 WIDTH, HEIGHT = 920, 260
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 26, 30

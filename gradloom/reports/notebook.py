@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from gradloom.jobs import JobView
 from gradloom.reports.markup import Child, div, html_text, node
-from gradloom.reports.words import counted, number_text, seconds_text
+from gradloom.words import counted, number_text, seconds_text
 
 if TYPE_CHECKING:
     from gradloom.models.model import Model

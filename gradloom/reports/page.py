@@ -12,7 +12,7 @@ from gradloom.reports.facts import RunFacts
 from gradloom.reports.markup import Child, div, html_text, node, section, soft, table
 from gradloom.reports.style import STYLE
 from gradloom.reports.verdict import verdict
-from gradloom.reports.words import bytes_text, counted, number_text, seconds_text, share_text, time_text
+from gradloom.words import bytes_text, counted, number_text, seconds_text, share_text, time_text
 
 MAX_HAPPENINGS = 300
 

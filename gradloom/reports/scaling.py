@@ -24,9 +24,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from statistics import median
 
-from gradloom.reports.words import counted
 from gradloom.synchrony import parse_synchrony
 from gradloom.traces import TRAINING, JobTrace, RoundSpan, TaskSpan
+from gradloom.words import counted
 
 MIN_ROUNDS = 3
 """Fewer say nothing: the first one loads the data."""

@@ -6,8 +6,8 @@ from gradloom.reports.charts import Stretch, lanes
 from gradloom.reports.computing import Computed, computed_of
 from gradloom.reports.facts import RunFacts
 from gradloom.reports.markup import node
-from gradloom.reports.words import counted, seconds_text
 from gradloom.traces import TRAINING
+from gradloom.words import counted, seconds_text
 
 SHOWN_ROUNDS = 6
 MAX_TASKS = 1500

@@ -6,7 +6,7 @@ from gradloom.reports.charts import Curve, line_chart
 from gradloom.reports.facts import RunFacts
 from gradloom.reports.markup import node, table
 from gradloom.reports.scaling import Scaling, scaling_of
-from gradloom.reports.words import seconds_text
+from gradloom.words import seconds_text
 
 SOURCE = (
     "T(n) = r·C/n + H if the overhead stays, r·C/n + H·n/W if every worker adds to it: what a round takes with n "

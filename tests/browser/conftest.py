@@ -9,19 +9,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from builders.browsing import LIMIT_MS, opened
+from builders.browsing import CHROMIUM, LIMIT_MS, opened
+from builders.dawdling import dawdle
 from gradloom import LocalCluster
 from gradloom.children import stop
-
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +28,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """A coordinator that takes checkpoints often, and three workers."""
+    """A coordinator that takes checkpoints often, and three workers that leave most of the machine to the browser."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("GRADLOOM_CHECKPOINT_EVERY", "0.3")
-        with LocalCluster(workers=3) as running:
+        with LocalCluster(workers=3, allow_chaos=True) as running:
+            with running.client() as client:
+                dawdle(client, 50.0)
             yield running
 
 
@@ -70,7 +63,7 @@ def browser() -> Iterator[Browser]:
     assert path, "chromium not found: install the Debian package chromium"
     with (
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=path, args=OPTIONS) as running,
+        playwright.chromium.launch(executable_path=path, args=CHROMIUM) as running,
     ):
         yield running
 

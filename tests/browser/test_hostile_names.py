@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from builders.browsing import part, submitted
+from builders.dawdling import dawdle
 from builders.durable import until
 from builders.shell import Shell
 from gradloom import LocalCluster
@@ -34,11 +35,13 @@ def stranger(cluster: LocalCluster) -> Iterator[str]:
             "GRADLOOM_WORKER_NAME": name,
             "GRADLOOM_LABELS": f"zone={SCRIPT}",
             "GRADLOOM_NODE": IMAGE,
+            "GRADLOOM_ALLOW_CHAOS": "1",
         },
         stderr=subprocess.DEVNULL,
     )
     with Client(cluster.address) as client:
         until(lambda: any(one.worker == name for one in client.workers()), "the stranger is here")
+        dawdle(client, 50.0, [name])
         yield name
     worker.terminate()
     worker.wait(20)

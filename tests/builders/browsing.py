@@ -11,6 +11,16 @@ from gradloom.children import Child
 from gradloom.client import Client, Job
 
 LIMIT_MS = 40_000
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+"""Options for a browser that asks nobody but the pages that are tested."""
 expect.set_options(timeout=LIMIT_MS)
 
 

@@ -17,16 +17,24 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("coordinator", "worker", "dashboard")
 """Ours, each with an image of its own."""
 LIMIT_S = 240.0
+"""For whatever an engine does; it may have a busy machine."""
 BASES = ("python:3.12-slim", "prom/prometheus:v2.53.5", "postgres:17-bookworm")
 """What tests/install_packages.sh gets."""
-"""For whatever an engine does; it may have a busy machine."""
+COMPOSE = ("docker", "compose")
+FIRST_COMPOSE = ("docker-compose",)
+"""Version 1, which Debian 12 still has."""
 PUBLISHED = ("PUBLISH_COORDINATOR", "PUBLISH_DASHBOARD", "PUBLISH_PROMETHEUS", "PUBLISH_GRAFANA")
 
 
 def docker(*words: str, stdin: str = "", limit_s: float = LIMIT_S, env: dict[str, str] | None = None) -> str:
     """What a command of docker says; fails with its complaint."""
+    return said("docker", *words, stdin=stdin, limit_s=limit_s, env=env)
+
+
+def said(*words: str, stdin: str = "", limit_s: float = LIMIT_S, env: dict[str, str] | None = None) -> str:
+    """What a command says; fails with its complaint."""
     done = subprocess.run(
-        ["docker", *words],
+        words,
         cwd=ROOT,
         env=None if env is None else {**os.environ, **env},
         input=stdin,
@@ -35,7 +43,7 @@ def docker(*words: str, stdin: str = "", limit_s: float = LIMIT_S, env: dict[str
         timeout=limit_s,
         check=False,
     )
-    assert done.returncode == 0, f"docker {' '.join(words)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
 
@@ -76,12 +84,12 @@ def free_ports(count: int) -> list[int]:
 class Stack:
     """One project of Compose, with a name and ports of its own, so that any number may run beside each other."""
 
-    def __init__(self, *overrides: str, **settings: str) -> None:
+    def __init__(self, *overrides: str, program: Sequence[str] = COMPOSE, **settings: str) -> None:
         self.project = f"gradloom-test-{uuid.uuid4().hex[:8]}"
         self.ports = dict(zip(PUBLISHED, free_ports(len(PUBLISHED)), strict=True))
         self._settings = settings | {name: str(port) for name, port in self.ports.items()}
         files = ["docker-compose.yml", *overrides]
-        self._words = ["compose", "--project-name", self.project]
+        self._words = [*program, "--project-name", self.project]
         for file in files:
             self._words += ["--file", file]
 
@@ -92,7 +100,7 @@ class Stack:
 
     def compose(self, *words: str) -> str:
         """What a command of compose says."""
-        return docker(*self._words, *words, env=self._settings)
+        return said(*self._words, *words, env=self._settings)
 
     def up(self, *services: str) -> None:
         """Start them and wait until they are healthy; on a busy machine one may be called unhealthy before."""
@@ -149,9 +157,11 @@ class Stack:
 
 
 @contextmanager
-def running(*overrides: str, services: Sequence[str], **settings: str) -> Iterator[Stack]:
+def running(
+    *overrides: str, services: Sequence[str], program: Sequence[str] = COMPOSE, **settings: str
+) -> Iterator[Stack]:
     """A stack that is up; if it does not come up, or something fails, its last words are in the failure."""
-    stack = Stack(*overrides, **settings)
+    stack = Stack(*overrides, program=program, **settings)
     try:
         try:
             stack.up(*services)

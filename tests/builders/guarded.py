@@ -52,12 +52,14 @@ class GuardedCluster:
         said = self.child("coordinator", "gradloom_coordinator", arguments).announced(START_LIMIT_S)
         self.address, self.metrics_address = said["address"], said["metrics_address"]
 
-    def worker(self, name: str, token: Path | None = None, tls: TlsFiles | None = None) -> Child:
-        """Start a worker."""
+    def worker(
+        self, name: str, token: Path | None = None, tls: TlsFiles | None = None, log: str = ""
+    ) -> Child:
+        """Start a worker; ``log`` = what its log is called, if not as itself."""
         arguments = ["--coordinator", self.address, "--name", name, "--metrics-port", "-1"]
         arguments += ["--log-level", "DEBUG", *_securing(tls)]
         arguments += [] if token is None else ["--token-file", str(token)]
-        return self.child(name, "gradloom_worker", arguments)
+        return self.child(log or name, "gradloom_worker", arguments)
 
     def child(self, name: str, module: str, arguments: list[str]) -> Child:
         made = Child(name, module, arguments, self.folder / f"{name}.log", queue.SimpleQueue())

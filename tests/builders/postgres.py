@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -54,6 +55,20 @@ class Postgres:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return f"postgresql://tester@/{name}?host={self._folder}"
 
+    @property
+    def socket(self) -> str:
+        """The path of the socket that it listens on."""
+        return f"{self._folder}/.s.PGSQL.5432"
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing of the server runs meanwhile; whoever connects is kept waiting."""
+        main = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        with stopped(main):
+            children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+            with stopped(*map(int, children)):
+                yield
+
     def _run(self, program: str, *arguments: str) -> None:
         # what the server inherits must not be a pipe of ours: we would wait for it to close
         with (self._folder / "said").open("ab") as said:
@@ -66,6 +81,27 @@ class Postgres:
                 stdout=said,
                 stderr=said,
             )
+
+
+def sessions(url: str) -> list[int]:
+    """The processes of the server that serve a database, the oldest first."""
+    with psycopg.connect(url) as connection:
+        query = """SELECT pid FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY backend_start"""
+        return [int(pid) for (pid,) in connection.execute(query).fetchall()]
+
+
+@contextmanager
+def stopped(*processes: int) -> Iterator[None]:
+    """Processes stand still meanwhile; their sockets stay open."""
+    try:
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
 
 
 @contextmanager

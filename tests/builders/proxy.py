@@ -14,15 +14,14 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards every connection to one address; runs in a thread of its own.
+    """Forwards every connection to one address, or to a Unix socket by its path; runs in a thread of its own.
 
     ``bytes_per_s``: what each direction of a connection carries at most; None = whatever it can.
     """
 
     def __init__(self, target: str, bytes_per_s: float | None = None) -> None:
         self._bytes_per_s = bytes_per_s
-        host, _, port = target.rpartition(":")
-        self._target = host, int(port)
+        self._target = target
         self._loop = asyncio.new_event_loop()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._forwards: set[asyncio.Task[None]] = set()
@@ -93,7 +92,7 @@ class Proxy:
             _reset(writer)
             return
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            far_reader, far_writer = await self._reach()
         except OSError:
             _reset(writer)
             return
@@ -107,6 +106,12 @@ class Proxy:
         self._pairs.discard(pair)
         for end in pair:
             _reset(end)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.startswith("/"):
+            return await asyncio.open_unix_connection(self._target)
+        host, _, port = self._target.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

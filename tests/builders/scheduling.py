@@ -41,6 +41,11 @@ def task(lo: int, hi: int, attempt: int = 1, *, round: int = 1, job: str = "job"
     return TaskRef(job, round, Range(lo, hi), attempt)
 
 
+def of_round(number: int, shard: int = 0) -> TaskRef:
+    """The first try at one shard in a round."""
+    return task(shard, shard + 1, round=number)
+
+
 def order(lo: int, hi: int, attempt: int = 1) -> TaskOrder:
     return TaskOrder(Range(lo, hi), attempt)
 

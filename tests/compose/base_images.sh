@@ -22,27 +22,50 @@ python_prefix() {
     echo "$found"
 }
 
-# Debian's shared libraries that CPython is linked with, and this machine's own CPython of that version
+# with_their_needs PACKAGE...: these, what is essential, and what all of them need, as far as this machine has it
+with_their_needs() {
+    local essential
+    mapfile -t essential < <(dpkg-query -W -f '${Essential} ${Package}\n' | sed -n 's/^yes //p')
+    apt-cache depends --recurse --installed --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+        --no-enhances "${essential[@]}" "$@" | grep '^[a-z0-9]' | sort -u |
+        { xargs dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package}\n' 2>/dev/null || true; } | # it has not all of them
+        sed -n 's/^ii *//p'
+}
+
+# copy_debian ROOT PACKAGE...: the files of these packages of this machine, without what nobody reads in a container
+copy_debian() {
+    local root=$1 folder
+    mkdir -p "$root"/{tmp,proc,sys,dev,run,root,home,var/tmp}
+    for folder in bin sbin lib lib64; do
+        mkdir -p "$root/usr/$folder" && ln -s "usr/$folder" "$root/$folder"
+    done
+    with_their_needs "${@:2}" | xargs dpkg -L | grep '^/[^.]' | grep -vE '^/usr/share/(doc|man|locale|info)(/|$)' | sort -u |
+        tar -C / --no-recursion --ignore-failed-read -T - -c 2>/dev/null | $sudo tar -C "$root" -x --keep-directory-symlink
+    for folder in passwd group; do $sudo cp "/usr/share/base-passwd/$folder.master" "$root/etc/$folder"; done
+    $sudo cp /usr/share/libc-bin/nsswitch.conf "$root/etc/nsswitch.conf"
+    $sudo touch "$root"/etc/{shadow,gshadow}
+    $sudo chmod 1777 "$root"/{tmp,var/tmp}
+}
+
+# This machine's own CPython of that version, the libraries that it is linked with, and Debian's essential packages
 make_python() {
-    local version=$1 image=$2 root=$work/python packages prefix
-    packages=ca-certificates,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libncursesw6,zlib1g,libexpat1
-    packages+=,libuuid1,netbase,tzdata
+    local version=$1 image=$2 root=$work/python prefix
     prefix=$(python_prefix "$version")
-    $sudo debootstrap --variant=minbase --include="$packages" bookworm "$root" "$(debian_mirror)" >"$work/debootstrap.log" ||
-        { tail -20 "$work/debootstrap.log" >&2; return 1; }
+    copy_debian "$root" ca-certificates libstdc++6 netbase passwd tzdata
     $sudo cp -a "$prefix/." "$root/usr/local/"
     $sudo rm -rf "$root"/usr/local/lib/python"$version"/{test,idlelib,tkinter,ensurepip} "$root"/usr/local/lib/libpython*.a \
-        "$root"/usr/local/lib/python"$version"/config-* "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* \
-        "$root"/usr/share/{doc,man,locale}/*
+        "$root"/usr/local/lib/python"$version"/config-*
     $sudo rm -f "$root"/usr/local/lib/python"$version"/site-packages/*.pth  # this machine's own affairs
     $sudo find "$root/usr/local" -name __pycache__ -type d -prune -exec rm -rf {} +
+    find "$root/usr/local" \( -name '*.so*' -o -path '*/bin/python3*' \) -type f -print0 | { xargs -0 ldd 2>/dev/null || true; } |
+        grep -oE '[[:space:]]/(usr/)?lib[^ ]*' | sort -u | while read -r library; do $sudo cp -n --parents -L "$library" "$root"; done
     $sudo grep -rlI --exclude-dir=lib "^#!.*$prefix" "$root/usr/local/bin" |
         $sudo xargs -r sed -i "1s|^#!.*|#!/usr/local/bin/python$version|"
     $sudo cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
     $sudo ln -sf "python$version" "$root/usr/local/bin/python"
     $sudo ln -sf "python$version" "$root/usr/local/bin/python3"
     $sudo chroot "$root" ldconfig
-    $sudo chroot "$root" /usr/local/bin/python -c 'import bz2, ctypes, lzma, sqlite3, ssl, zlib'
+    $sudo chroot "$root" /usr/local/bin/python -c 'import bz2, ctypes, lzma, readline, sqlite3, ssl, zlib'
     $sudo tar -C "$root" -c . | docker import \
         -c 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8' \
         -c 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' -c 'CMD ["python3"]' - "$image" >/dev/null
@@ -63,14 +86,39 @@ make_prometheus() {
         -c 'CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]' - "$image" >/dev/null
 }
 
+# This machine's own PostgreSQL, which takes the variables of the official image
+make_postgres() {
+    local image=$1 root=$work/postgres programs package
+    programs=$(find /usr/lib/postgresql -name bin 2>/dev/null | sort -V | tail -1)
+    [[ -n $programs ]] || { echo "this machine has no PostgreSQL to make the image from" >&2; return 1; }
+    package=$(dpkg -S "$programs/postgres" | cut -d: -f1)
+    copy_debian "$root" "$package" "${package/postgresql/postgresql-client}"
+    echo 'postgres:x:999:999::/var/lib/postgresql:/bin/sh' | $sudo tee -a "$root/etc/passwd" >/dev/null
+    echo 'postgres:x:999:' | $sudo tee -a "$root/etc/group" >/dev/null
+    $sudo mkdir -p "$root"/{usr/local/bin,var/lib/postgresql/data}
+    $sudo ln -s "$programs"/* "$root/usr/local/bin/"
+    $sudo install -m 755 "$here/postgres_entrypoint.sh" "$root/usr/local/bin/entrypoint.sh"
+    $sudo chroot "$root" ldconfig
+    $sudo tar -C "$root" -c . | docker import -c 'ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8' \
+        -c 'ENV PGDATA=/var/lib/postgresql/data' -c 'VOLUME /var/lib/postgresql/data' -c 'EXPOSE 5432' \
+        -c 'ENTRYPOINT ["entrypoint.sh"]' -c 'CMD []' - "$image" >/dev/null
+}
+
+stand_in() {
+    case $1 in
+        python:*) make_python "$(cut -d: -f2 <<<"${1%-slim*}")" "$1" ;;
+        prom/prometheus:*) make_prometheus "$1" ;;
+        postgres:*) make_postgres "$1" ;;
+        *) echo "there is no stand-in for $1" >&2; return 1 ;;
+    esac
+}
+
+waiting=()
 for image in "$@"; do
     have "$image" && continue
     pulled "$image" && continue
     echo "no registry has $image: putting a stand-in together"
-    case $image in
-        python:*) make_python "$(cut -d: -f2 <<<"${image%-slim*}")" "$image" ;;
-        prom/prometheus:*) make_prometheus "$image" ;;
-        postgres:*) docker build --quiet --tag "$image" "$here/postgres" >/dev/null ;;
-        *) echo "there is no stand-in for $image" >&2; exit 1 ;;
-    esac
+    (stand_in "$image") &
+    waiting+=($!)
 done
+for one in "${waiting[@]}"; do wait "$one"; done

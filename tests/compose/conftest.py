@@ -1,11 +1,11 @@
 """Our images, built once, and the figures that the tests come across."""
 
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from builders.containers import LIMIT_S, ROOT, SERVICES, docker, inspected, why_not
+from builders.containers import ROOT, SERVICES, docker, inspected, why_not
 
 BUILD_LIMIT_S = 1500.0
 FIGURES: list[str] = []
@@ -37,19 +37,11 @@ def images(engine: None, figures: list[str]) -> dict[str, str]:
     """The image of each service, made of the tree as it is."""
     names = {service: f"gradloom-{service}:0.1.0" for service in SERVICES}
     start = time.monotonic()
-    docker("compose", "--project-directory", str(ROOT), "build", "--quiet", limit_s=BUILD_LIMIT_S)
+    words = ["compose", "--project-directory", str(ROOT), "build", "--quiet"]
+    with ThreadPoolExecutor() as pool:  # without buildx, compose would build one after the other
+        list(pool.map(lambda service: docker(*words, service, limit_s=BUILD_LIMIT_S), SERVICES))
     figures.append(f"built in {time.monotonic() - start:.0f} s")
     for name in ("python:3.12-slim", *names.values()):
         if docker("image", "ls", "--quiet", name):
             figures.append(f"{name}: {inspected(name)[0]['Size'] / 1e6:.0f} MB")
     return names
-
-
-@pytest.fixture(scope="session")
-def reference_image(images: dict[str, str]) -> Iterator[str]:
-    """A local cluster with the very libraries of the images: other builds of numpy add up to other last bits."""
-    name = "gradloom-test-reference"
-    dockerfile = f"FROM {images['worker']}\nCOPY --from={images['coordinator']} /opt/gradloom /opt/gradloom\n"
-    docker("build", "--quiet", "--tag", name, "-", stdin=dockerfile, limit_s=LIMIT_S)
-    yield name
-    docker("image", "rm", "--force", name)

@@ -11,7 +11,6 @@ plugins=/usr/local/lib/docker/cli-plugins
 install_packages() {
     local missing=()
     command -v dockerd >/dev/null || missing+=(docker.io iptables)
-    command -v debootstrap >/dev/null || missing+=(debootstrap)
     command -v docker-compose >/dev/null || missing+=(docker-compose) # v1, whose users are not left behind
     ((${#missing[@]})) || return 0
     echo "installing for the tests: ${missing[*]}"

@@ -1,16 +1,17 @@
-"""Both versions of Compose read docker-compose.yml with each set of overrides."""
+"""Both versions of Compose read docker-compose.yml with each set of overrides, and the first one runs it, too."""
 
 import shutil
 import subprocess
 
 import pytest
 
-from builders.containers import LIMIT_S, ROOT
+from builders.containers import COMPOSE, FIRST_COMPOSE, LIMIT_S, ROOT, Stack, running, until
+from gradloom import Client
+from gradloom.jobs import JobState
 
-pytestmark = pytest.mark.containers
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
 SETS = ("", "postgres", "tls", "tls postgres")
-FIRST, SECOND = ("docker-compose",), ("docker", "compose")
 
 
 def said(*words: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +27,7 @@ def version(words: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("overrides", SETS)
-@pytest.mark.parametrize(("words", "wanted"), [(FIRST, "1."), (SECOND, "2.")], ids=["1", "2"])
+@pytest.mark.parametrize(("words", "wanted"), [(FIRST_COMPOSE, "1."), (COMPOSE, "2.")], ids=["1", "2"])
 def test_compose_reads_it(words: tuple[str, ...], wanted: str, overrides: str) -> None:
     if not (found := version(words)).startswith(wanted):
         pytest.skip(f"{' '.join(words)} is {found or 'not installed'}, and not {wanted}x")
@@ -39,3 +40,22 @@ def test_compose_reads_it(words: tuple[str, ...], wanted: str, overrides: str) -
         *(extra[name] for name in overrides.split())
     )
     assert set(done.stdout.split()) == expected
+
+
+def test_the_first_compose_runs_it(images: dict[str, str]) -> None:
+    """Up, a job, scale, down; the other tests of this folder are the second one's."""
+    if not (found := version(FIRST_COMPOSE)).startswith("1."):
+        pytest.skip(f"docker-compose is {found or 'not installed'}, and not 1.x")
+    with (
+        running(services=("coordinator", "worker"), program=FIRST_COMPOSE, WORKERS="1") as stack,
+        Client(stack.address) as client,
+    ):
+        job = client.submit("logistic", data="/data/breast_cancer.csv", target="diagnosis")
+        assert job.wait(LIMIT_S).state is JobState.COMPLETED
+        for workers in (2, 1):
+            scaled(stack, client, workers)
+
+
+def scaled(stack: Stack, client: Client, workers: int) -> None:
+    stack.scale(workers)
+    until(lambda: len(client.workers()) == workers, f"{workers} workers")

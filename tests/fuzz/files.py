@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from builders.models import linear_model
+from builders.shards import read_shard
 from fuzz.target import MIB, Target
 from gradloom import model_file
 from gradloom.data.planning import build_manifest
 from gradloom.data.preparation import Preparation, Split
-from gradloom.data.reading import read_shard
 from gradloom.errors import InvalidInput, ModelFileError
 from gradloom.keys import Key, Keyring
 from gradloom.models import model_from_bytes

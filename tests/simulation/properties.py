@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gradloom.canonical import Range, is_node
+from gradloom.canonical import Range, path_to
 from gradloom.jobs import RetryReason, WorkerState
 from gradloom.steps import Step
 from gradloom.synchrony import SynchronyKind
@@ -126,7 +126,7 @@ class Properties:
         job = self.scheduler.state.jobs[command.job]
         assert all(worker.labels.get(k) == v for k, v in job.required_labels.items()), "labels"
         for order in command.tasks:
-            assert is_node(order.range, len(job.shard_rows)), f"{order.range} is no node"
+            list(path_to(order.range, len(job.shard_rows)))  # raises if it is no node of the tree
             self._check_not_asked_back(command, order.range)
         computing_s = next(iter(worker.tasks.values())).expected_s
         newest_s = next(reversed(worker.tasks.values())).expected_s

@@ -14,21 +14,23 @@ from simulation.mathematics import NOTHING, Descent, undisturbed
 from simulation.mathematics import partial as of_shard
 from simulation.world import run_seed
 
-SEEDS = 3000
+SEEDS = 2000
 SEEDS_A_TEST = 100
+SEEDS_LOOKED_INTO = 300
+"""The last of them: what happened there is counted."""
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_A_TEST))
+@pytest.mark.parametrize("first", range(0, SEEDS - SEEDS_LOOKED_INTO, SEEDS_A_TEST))
 def test_every_property_holds_in_every_world(first: int) -> None:
     for seed in range(first, first + SEEDS_A_TEST):
         run_seed(seed)
 
 
 def test_the_trouble_is_real() -> None:
-    """Everything that can happen happens in some of the worlds: so much is proven by the test above."""
+    """Every property holds in these worlds too, and everything that can happen happens in some of them."""
     seen: Counter[object] = Counter()
     deaths = 0
-    for seed in range(SEEDS, SEEDS + 300):
+    for seed in range(SEEDS - SEEDS_LOOKED_INTO, SEEDS):
         world = run_seed(seed)
         deaths += world.deaths_of_coordinator
         for entry in world.log:
@@ -40,7 +42,7 @@ def test_the_trouble_is_real() -> None:
     refusals = {Refusal.LATE, Refusal.DUPLICATE, Refusal.UNKNOWN_JOB}
     states = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.SERVING}
     for what in (*kinds, *reasons, *refusals, *states, "copies", "helps", "excluded", "probe succeeded"):
-        assert seen[what] >= 3, f"{what} has happened {seen[what]} times in 300 worlds"
+        assert seen[what] >= 3, f"{what} has happened {seen[what]} times in {SEEDS_LOOKED_INTO} worlds"
 
 
 def words_of(entry: e.Event | c.Command) -> list[object]:

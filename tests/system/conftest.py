@@ -41,9 +41,9 @@ def breast_cancer_csv(data_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def slow_data(data_dir: Path) -> Path:
-    """100,000 rows of 60 columns and a binary target in column "60": a round takes a while."""
+    """40,000 rows of 60 columns and a binary target in column "60": a round over all of them takes a while."""
     rng = np.random.default_rng(7)
-    X = rng.standard_normal((100_000, 60))
+    X = rng.standard_normal((40_000, 60))
     y = (X @ rng.standard_normal(60) + rng.standard_normal(len(X)) > 0).astype(float)
     path = data_dir / "slow.npy"
     np.save(path, np.column_stack([X, y]))

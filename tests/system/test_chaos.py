@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
+from builders.dawdling import ENDLESS, References, dawdle
 from builders.namespaces import Far, NotPermitted, far_away
 from gradloom import LocalCluster
 from gradloom.client import Client, Job
@@ -50,17 +51,21 @@ SPARE_BYTES = 16 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """400,000 rows and a target: a round takes some tens of milliseconds."""
+    """40,000 rows and a target; the jobs that train on them dawdle."""
+    return rows_in(tmp_path_factory.mktemp("chaos"), 40_000)
+
+
+def rows_in(folder: Path, number: int) -> Path:
     rng = np.random.default_rng(SEED)
-    X = rng.standard_normal((400_000, COLUMNS), dtype=np.float32)
+    X = rng.standard_normal((number, COLUMNS), dtype=np.float32)
     y = (X @ rng.standard_normal(COLUMNS) + rng.standard_normal(len(X)) > 0).astype(np.float32)
-    path = tmp_path_factory.mktemp("chaos") / "rows.npy"
+    path = folder / "rows.npy"
     np.save(path, np.column_stack([X, y]))
     return path
 
 
 def submit(
-    client: Client, data: Path, *, rounds: int = ROUNDS, shards: int = 24, dtype: str = "float32"
+    client: Client, data: Path, *, rounds: int = ENDLESS, shards: int = 24, dtype: str = "float32"
 ) -> Job:
     settings = {"solver": "gradient_descent", "max_rounds": rounds, "tolerance": 0.0, "dtype": dtype}
     target = str(COLUMNS)
@@ -76,7 +81,7 @@ def completed(job: Job) -> JobView:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """Whatever becomes of its workers, each test finds at least two that are well."""
-    with LocalCluster(workers=3) as running:
+    with LocalCluster(workers=3, allow_chaos=True) as running:
         yield running
 
 
@@ -87,10 +92,19 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def reference(cluster: LocalCluster, data: Path) -> str:
-    """The hash of the job that nobody disturbs."""
+def references(cluster: LocalCluster, data: Path) -> Iterator[References]:
+    """The hashes of the jobs that nobody disturbs."""
     with cluster.client() as client:
-        return completed(submit(client, data)).parameters_sha256
+        yield References(lambda rounds: submit(client, data, rounds=rounds))
+
+
+def begun(client: Client, data: Path, *workers: str, rounds: int = ENDLESS) -> tuple[Job, Iterator[JobEvent]]:
+    """A job whose workers dawdle from its first rounds on, and what happens to it."""
+    job = submit(client, data, rounds=rounds)
+    events = job.watch()
+    until_round(events, 2)
+    dawdle(client, workers=workers)
+    return job, events
 
 
 def until_round(events: Iterator[JobEvent], wanted: int) -> int:
@@ -132,11 +146,10 @@ def retries_of(job: Job) -> list[TaskRetried]:
 
 @pytest.mark.parametrize("seed", [SEED])
 def test_workers_that_are_killed_again_and_again_change_no_bit(
-    seed: int, cluster: LocalCluster, client: Client, data: Path, reference: str
+    seed: int, cluster: LocalCluster, client: Client, data: Path, references: References
 ) -> None:
     rng, well, done = random.Random(seed), list(cluster.workers), 0
-    job = submit(client, data)
-    events = job.watch()
+    job, events = begun(client, data)
     with ThreadPoolExecutor() as starting:
         coming: list[Future[subprocess.Popen[bytes]]] = []
         for _ in range(KILLS):
@@ -145,8 +158,8 @@ def test_workers_that_are_killed_again_and_again_change_no_bit(
             done = until_round(events, done + rng.randint(3, 12))
             well.pop(rng.randrange(len(well))).kill()
             coming.append(starting.submit(cluster.add_worker))
-    assert completed(job).parameters_sha256 == reference
-    assert {retry.reason.value for retry in retries_of(job)} <= {"stream_reset", "worker_lost"}
+    references.check(client, job)
+    assert {retry.reason.value: retry for retry in retries_of(job)}.keys() <= {"stream_reset", "worker_lost"}
 
 
 def stopped(process: "subprocess.Popen[bytes]") -> str:
@@ -175,25 +188,23 @@ def stand_still(client: Client, worker: "subprocess.Popen[bytes]", silent_s: flo
 
 
 def test_a_worker_that_stands_still_for_less_than_the_limit_is_not_given_up(
-    cluster: LocalCluster, client: Client, data: Path, reference: str
+    cluster: LocalCluster, client: Client, data: Path, references: References
 ) -> None:
-    job = submit(client, data)
-    events, done = job.watch(), 0
+    (job, events), done = begun(client, data), 0
     victim = last_alive(cluster)
     name = name_of(victim)
     for silent_s in (1.0, 3.8):
         done = until_round(events, done + 10)
         stand_still(client, victim, silent_s)
-    assert completed(job).parameters_sha256 == reference
+    references.check(client, job)
     assert "heartbeat_timeout" not in {retry.reason.value for retry in retries_of(job)}
     assert {view.worker: view for view in client.workers()}[name].connected_s > 1.0 + 3.8
 
 
 def test_a_worker_that_stands_still_for_too_long_is_given_up_and_comes_back(
-    cluster: LocalCluster, client: Client, data: Path, reference: str
+    cluster: LocalCluster, client: Client, data: Path, references: References
 ) -> None:
-    job = submit(client, data)
-    events = job.watch()
+    job, events = begun(client, data)
     until_round(events, 10)
     victim = last_alive(cluster)
     name = stopped(victim)
@@ -202,16 +213,18 @@ def test_a_worker_that_stands_still_for_too_long_is_given_up_and_comes_back(
     finally:
         victim.send_signal(signal.SIGCONT)
     until(client, f"{name} is back", lambda seen: name in seen)
-    assert completed(job).parameters_sha256 == reference
-    assert {retry.reason.value for retry in retries_of(job)} <= {"heartbeat_timeout"}
+    references.check(client, job)
+    assert {retry.reason.value: retry for retry in retries_of(job)}.keys() <= {"heartbeat_timeout"}
 
 
 def test_a_worker_without_memory_fails_its_tasks_and_others_take_over(
-    cluster: LocalCluster, client: Client, data: Path
+    cluster: LocalCluster, client: Client, tmp_path: Path
 ) -> None:
+    many = rows_in(tmp_path, 400_000)
+
     def big_shards() -> Job:
         """48 MB each, which malloc asks the kernel for."""
-        return submit(client, data, rounds=20, shards=4, dtype="float64")
+        return submit(client, many, rounds=10, shards=4, dtype="float64")
 
     undisturbed = completed(big_shards()).parameters_sha256
     cluster.add_worker()
@@ -250,6 +263,7 @@ def worker_there(far: Far, address: str) -> Iterator[str]:
     options = (
         "--name",
         "far",
+        "--allow-chaos",
         "--metrics-port",
         "-1",
         "--announce",
@@ -268,22 +282,23 @@ def worker_there(far: Far, address: str) -> Iterator[str]:
             process.kill()
 
 
-def test_a_network_that_is_cut_and_mended_changes_no_bit(far: Far, data: Path, reference: str) -> None:
+def test_a_network_that_is_cut_and_mended_changes_no_bit(
+    far: Far, data: Path, references: References
+) -> None:
     with (
-        LocalCluster(workers=1, host=far.here, insecure=True, data_allow=("/",)) as cluster,
+        LocalCluster(workers=1, host=far.here, insecure=True, data_allow=("/",), allow_chaos=True) as cluster,
         cluster.client() as client,
         worker_there(far, cluster.address) as name,
     ):
-        job = submit(client, data)
-        events = job.watch()
+        job, events = begun(client, data)
         until_round(events, 10)
         far.cut()
         until_said(events, f"worker {name} is gone: no sign of life")
         far.mend()
         until(client, f"{name} is back", lambda seen: name in seen)
-        assert completed(job).parameters_sha256 == reference
+        references.check(client, job)
         # its tasks may have been copied before it was given up: then none is left to be tried again
-        assert {retry.reason.value for retry in retries_of(job)} <= {"heartbeat_timeout"}
+        assert {retry.reason.value: retry for retry in retries_of(job)}.keys() <= {"heartbeat_timeout"}
 
 
 @pytest.mark.parametrize(
@@ -293,22 +308,21 @@ def test_a_network_that_is_cut_and_mended_changes_no_bit(far: Far, data: Path, r
         pytest.param("tbf rate 128kbit burst 4kb latency 300ms", id="rate"),
     ],
 )
-def test_a_slow_network_changes_no_bit(queue: str, far: Far, data: Path, reference: str) -> None:
+def test_a_slow_network_changes_no_bit(queue: str, far: Far, data: Path, references: References) -> None:
     try:
         far.slow(*queue.split())
     except NotPermitted as error:
         pytest.skip(f"this kernel has no such queue: {error}")
     with (
-        LocalCluster(workers=2, host=far.here, insecure=True, data_allow=("/",)) as cluster,
+        LocalCluster(workers=2, host=far.here, insecure=True, data_allow=("/",), allow_chaos=True) as cluster,
         cluster.client() as client,
         worker_there(far, cluster.address) as name,
     ):
-        job = submit(client, data)
+        job, _ = begun(client, data)
         until(client, f"{name} is blamed", lambda seen: seen[name].straggler.startswith("network: "))
         far.hurry()
-        view = completed(job)
-        assert view.parameters_sha256 == reference
-        assert next(share for share in view.workers if share.worker == name).rows > 0
+        references.check(client, job)
+        assert next(share for share in job.view().workers if share.worker == name).rows > 0
 
 
 # ---- the coordinator
@@ -330,12 +344,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_under_the_data_folder_pauses_the_job_until_there_is_room(
-    small_disk: Path, data: Path, reference: str, monkeypatch: pytest.MonkeyPatch
+    small_disk: Path, data: Path, references: References, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADLOOM_CHECKPOINT_EVERY", "0.1")
-    with LocalCluster(workers=2, data_dir=small_disk) as cluster, cluster.client() as client:
-        job = submit(client, data)
-        events = job.watch()
+    with (
+        LocalCluster(workers=2, data_dir=small_disk, allow_chaos=True) as cluster,
+        cluster.client() as client,
+    ):
+        job, events = begun(client, data)
         until_round(events, 5)
         ballast = small_disk / "ballast"
         with pytest.raises(OSError, match="No space left"):
@@ -344,24 +360,27 @@ def test_a_full_disk_under_the_data_folder_pauses_the_job_until_there_is_room(
         assert "full" in reason or "No space left" in reason
         ballast.unlink()
         assert "can be written to again" in until_state(events, JobState.RUNNING)
-        assert completed(job).parameters_sha256 == reference
+        references.check(client, job)
 
 
 @pytest.mark.parametrize("seed", [SEED])
 def test_a_coordinator_that_is_killed_twenty_times_in_one_job_changes_no_bit(
-    seed: int, data: Path, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, data: Path, references: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(seed)
     monkeypatch.setenv("GRADLOOM_CHECKPOINT_EVERY", "0.1")
-    with LocalCluster(workers=2, data_dir=tmp_path) as cluster, cluster.client() as client:
+    with (
+        LocalCluster(workers=2, data_dir=tmp_path, allow_chaos=True) as cluster,
+        cluster.client() as client,
+    ):
         began = time.monotonic()
-        job = submit(client, data)
+        job, _ = begun(client, data, rounds=ROUNDS)
         for number in range(COORDINATOR_KILLS):
             some_rounds(job, rng.randint(0, 8))
             assert not job.view().state.final, f"it ended before kill {number}"
             cluster.kill_coordinator()
             cluster.restart_coordinator()
-        assert completed(job).parameters_sha256 == reference
+        assert completed(job).parameters_sha256 == references(ROUNDS)
         assert time.monotonic() - began < COORDINATOR_KILLS_LIMIT_S
         notes = [event.what.text for event in job.watch() if isinstance(event.what, Note)]
         assert any(text.startswith("the coordinator came back; goes on from round") for text in notes)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builders.dawdling import dawdle, hurry
 from builders.durable import until, until_durable
 from builders.proxy import Proxy, proxy_to
 from builders.shell import Shell
@@ -162,13 +163,15 @@ def test_big_messages_travel_packed_too(client: Client, data_dir: Path) -> None:
 
 
 def test_a_killed_worker_takes_its_residuals_along_and_is_counted(digits: Path, plain: JobView) -> None:
-    with LocalCluster(workers=3) as cluster, cluster.client() as client:
+    with LocalCluster(workers=3, allow_chaos=True) as cluster, cluster.client() as client:
         before, ledger = completed(submit(client, digits, codec="topk:0.1", downlink="int8"))
         job = submit(client, digits, rounds=100_000, codec="topk:0.1")
         events = job.watch(timeout_s=LIMIT_S)
         until_round(events, 20)
         os.kill(cluster.workers[1].pid, signal.SIGKILL)
+        dawdle(client)
         until(lambda: ledger_of(job).resets == 1, "the worker is given up")  # until then it might come back
+        hurry(client)
         until_round(events, job.view().rounds + ROUNDS)
         view = job.cancel("seen enough")
     assert (ledger.resets, ledger_of(view).resets) == (0, 1)
@@ -274,14 +277,17 @@ def test_a_coordinator_that_comes_back_goes_on_with_what_workers_have(digits: Pa
     """The uplink is exact: the same bits, though the parameters come as differences."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("GRADLOOM_CHECKPOINT_EVERY", "0.1")
-        with LocalCluster(workers=2) as cluster, cluster.client() as client:
-            reference, _ = completed(submit(client, digits, rounds=300, downlink="int8"))
-            job = submit(client, digits, rounds=300, downlink="int8")
-            lossy = submit(client, digits, rounds=300, codec="topk:0.1", downlink="int8")
+        with LocalCluster(workers=2, allow_chaos=True) as cluster, cluster.client() as client:
+            reference, _ = completed(submit(client, digits, rounds=150, downlink="int8"))
+            dawdle(client)
+            job = submit(client, digits, rounds=150, downlink="int8")
+            lossy = submit(client, digits, rounds=150, codec="topk:0.1", downlink="int8")
             for one in (job, lossy):
                 until_durable(cluster, one, after_round=0)
             cluster.kill_coordinator()
             cluster.restart_coordinator()
+            until(lambda: len(client.workers()) == 2, "the workers are back")
+            hurry(client)
             with cluster.client() as again:
                 view, _ = completed(again.job(job.id))
                 _, ledger = completed(again.job(lossy.id))
@@ -297,9 +303,10 @@ def test_what_was_left_out_outlives_the_coordinator(codec: str, digits: Path) ->
     """With one shard the sums that are encoded are always the same: so are the bits, whoever is killed."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("GRADLOOM_CHECKPOINT_EVERY", "0.05")
-        with LocalCluster(workers=1) as cluster, cluster.client() as client:
-            reference, _ = completed(submit(client, digits, rounds=300, shards=1, codec=codec))
-            job = submit(client, digits, rounds=300, shards=1, codec=codec)
+        with LocalCluster(workers=1, allow_chaos=True) as cluster, cluster.client() as client:
+            reference, _ = completed(submit(client, digits, rounds=150, shards=1, codec=codec))
+            dawdle(client, 5.0)
+            job = submit(client, digits, rounds=150, shards=1, codec=codec)
             for after_round in (10, 60):
                 until_durable(cluster, job, after_round=after_round)
                 cluster.kill_coordinator()

@@ -268,26 +268,27 @@ def test_an_ended_job_takes_no_control(client: Client, job: Job) -> None:
 
 
 def test_the_commands(cluster: LocalCluster, job: Job, shell: Shell) -> None:
+    """Most of them while the job stands still: a command that starts needs the processors more than the job does."""
     cluster.add_worker()
     spare = f"worker-{len(cluster.workers) - 1}"
     at = ("--cluster", cluster.address)
-    assert (
-        shell.json("set", job.id, "learning_rate=0.02", "policy=random", *at, "--json")["spec"]["settings"][
-            "learning_rate"
-        ]
-        == "0.02"
-    )
+    following = Following(job)
     assert shell.run("pause", job.id, "--reason", "lunch", *at).status == 0
-    Following(job).state(JobState.PAUSED)
-    assert shell.json("step", job.id, "1", *at, "--json")["job_id"] == job.id
-    assert shell.run("resume", job.id, *at).status == 0
+    following.state(JobState.PAUSED)
+    said = shell.json("set", job.id, "learning_rate=0.02", "policy=random", *at)
+    assert said["spec"]["settings"]["learning_rate"] == "0.02"
+    assert shell.json("step", job.id, "1", *at)["job_id"] == job.id
+    following.state(JobState.RUNNING)
+    following.state(JobState.PAUSED)
     assert "noted" in shell.run("note", job.id, "all is well", *at).out
     assert shell.json("note", job.id, "hm", *at) == {"job_id": job.id, "note": "hm"}
     for deed in ("exclude", "readmit", "drain"):
         assert shell.json(deed, spare, *at) == {"worker": spare, "done": deed}
-    assert shell.json("why", job.id, *at, "--json")[0].startswith(f"Job {job.id} is ")
+    assert shell.json("why", job.id, *at)[0].startswith(f"Job {job.id} is ")
     shown = shell.run("show", job.id, *at).out
     assert "settings.learning_rate" in shown
     assert "from round" in shown
     assert shell.run("rollback", job.id, "777", *at).status == 2
     assert shell.run("exclude", "worker-9", *at).status == 4
+    assert shell.run("resume", job.id, *at).status == 0
+    following.state(JobState.RUNNING)

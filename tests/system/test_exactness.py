@@ -45,7 +45,7 @@ class Case:
 
 LBFGS = Case("logistic", {"solver": "lbfgs", "l2": 0.001})
 NEWTON = Case("logistic", {"l2": 0.001, "tolerance": 1e-9})  # float32 rows first, then float64
-DESCENT = Case("logistic", {"solver": "gradient_descent", "max_rounds": 60, "tolerance": 0})
+DESCENT = Case("logistic", {"solver": "gradient_descent", "max_rounds": 120, "tolerance": 0})
 BATCHES = Case("logistic", {"solver": "adam", "batch_size": 4096, "max_rounds": 60})
 FLOAT64 = Case("linear", {"solver": "lbfgs", "dtype": "float64", "l2": 0.01})
 SOFTMAX = Case("multinomial", {"solver": "lbfgs", "l2": 0.01, "max_rounds": 20})

@@ -41,7 +41,7 @@ COORDINATOR_METRICS = {
         "worker_straggler worker_event_timestamp_seconds job_event_timestamp_seconds job_info job_state jobs tasks "
         "load_imbalance_ratio retry_budget_remaining ssp_blocked_workers grpc_streams_active round loss "
         "learning_rate gradient_norm progress_ratio eta_seconds synchrony_info goodput_ratio checkpoint_bytes "
-        "coordinator_leader"
+        "coordinator_leader tls_certificate_expiry_timestamp_seconds"
     ),
     "counter": (
         "worker_events worker_busy_seconds worker_rows steals rebalanced_shards tasks scheduler_assignments "
@@ -59,7 +59,7 @@ COORDINATOR_METRICS = {
     ),
 }
 WORKER_METRICS = {
-    "gauge": "worker_memory_bytes worker_shard_bytes",
+    "gauge": "worker_memory_bytes worker_shard_bytes tls_certificate_expiry_timestamp_seconds",
     "counter": (
         "worker_time_seconds worker_computed_rows worker_tasks shard_cache grpc_stream_reconnects "
         "worker_cpu_seconds"

@@ -17,13 +17,13 @@ pytestmark = pytest.mark.system
 LIMIT_S = 120.0
 LAYERS: Mapping[str, object] = {"hidden_layer_sizes": "48,24", "batch_size": 64, "learning_rate": 0.005}
 CASES: Mapping[str, Mapping[str, object]] = {
-    "plain": {**LAYERS, "max_epochs": 15},
+    "plain": {**LAYERS, "max_epochs": 8},
     "all": {
         **LAYERS, "activation": "gelu", "solver": "adamw", "schedule": "cosine", "warmup_epochs": 1,
-        "dropout": 0.1, "validation_fraction": 0.1, "patience": 3, "max_epochs": 10,
+        "dropout": 0.1, "validation_fraction": 0.1, "patience": 3, "max_epochs": 8,
     },
-    "sgd": {**LAYERS, "solver": "sgd", "learning_rate": 0.05, "max_epochs": 15},
-    "local": {**LAYERS, "local_steps": 4, "max_epochs": 15},
+    "sgd": {**LAYERS, "solver": "sgd", "learning_rate": 0.05, "max_epochs": 8},
+    "local": {**LAYERS, "local_steps": 4, "max_epochs": 8},
 }  # fmt: skip
 
 

@@ -93,6 +93,18 @@ def test_a_worker_that_may_not_be_one_leaves_at_once_and_says_why(cluster: Guard
     assert ("Session needs the role worker" if name else "this cluster wants a token") in last
 
 
+def test_a_worker_does_not_get_the_name_of_another_ones(says, cluster: GuardedCluster) -> None:
+    token = cluster.token("impostor", Role.WORKER)
+    until(lambda: is_known(cluster, "impostor"), "the new token counts")
+    child = cluster.worker("worker-0", token, log="impostor")
+    assert child.process.wait(START_LIMIT_S) == 2
+    words = "the name 'worker-0' belongs to a worker of 'crew', and 'impostor' can't take it"
+    assert words in child.last_words()
+    last = json.loads(says("ada", "audit", "--last", "1", "--json").out)[-1]
+    assert (last["who"], last["method"], last["result"]) == ("impostor", "Session", "NotAllowed")
+    assert words in last["detail"]
+
+
 def is_known(cluster: GuardedCluster, name: str) -> bool:
     with cluster.client(name) as client:
         try:

@@ -1,6 +1,5 @@
 """Several coordinators on one PostgreSQL: one leads; whatever becomes of it, another goes on to the same bits."""
 
-import os
 import re
 import signal
 import time
@@ -11,13 +10,13 @@ import grpc
 import psycopg
 import pytest
 
-from builders.coordinators import Coordinators, coordinators
+from builders.coordinators import Coordinators, coordinators, until_checkpoint, until_round
 from builders.durable import until
-from builders.postgres import Postgres, programs, running_postgres
+from builders.postgres import Postgres, programs, running_postgres, sessions, stopped
 from gradloom import LocalCluster
 from gradloom.client import Client, Job
 from gradloom.errors import NotLeading
-from gradloom.jobs import JobEvent, JobState, RoundCompleted
+from gradloom.jobs import JobState, RoundCompleted
 from gradloom.v1 import job_service_pb2, job_service_pb2_grpc
 from gradloom_coordinator.server import LOST_STATUS
 
@@ -50,25 +49,6 @@ def completed(job: Job) -> str:
 def reference(slow_data: Path) -> str:
     with LocalCluster(workers=1) as cluster, cluster.client() as client:
         return completed(submit(client, slow_data))
-
-
-def until_round(events: Iterator[JobEvent], wanted: int, after: float = 0.0) -> JobEvent:
-    """The first event of such a round."""
-    for event in events:
-        if isinstance(event.what, RoundCompleted) and event.what.round >= wanted and event.at > after:
-            return event
-    raise AssertionError(f"the job ended before round {wanted}")
-
-
-def until_checkpoint(running: Coordinators, job: Job) -> None:
-    """Wait until the database knows of one that was taken after the first round."""
-
-    def newest() -> int:
-        with psycopg.connect(running.url) as connection:
-            query = "SELECT coalesce(max(round), 0) FROM checkpoints WHERE job = %s"
-            return int(connection.execute(query, (job.id,)).fetchall()[0][0])
-
-    until(lambda: newest() > 1, "a checkpoint is durable")
 
 
 def in_database(running: Coordinators, table: str, job: str) -> list[tuple[object, ...]]:
@@ -159,30 +139,64 @@ def test_a_leader_that_is_told_to_stop_lets_the_next_one_lead_at_once(
         assert completed(job) == reference
 
 
-def test_a_leader_whose_lease_the_database_never_answers_for_stops_and_another_one_leads(
+def test_a_leader_whose_database_never_answers_stops_and_a_standby_does_when_it_is_told_to(
+    tmp_path: Path,
+) -> None:
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed; tests/install_packages.sh does it")
+    with (
+        running_postgres(binaries) as postgres,
+        coordinators(postgres.new_database(), tmp_path, "a", "b", "c", workers=0) as running,
+    ):
+        with postgres.frozen():
+            assert running.status("a") == LOST_STATUS
+            assert "this coordinator has lost its lease, it could not be renewed in time" in running.log("a")
+            until(lambda: "it has not answered" in running.log("b"), "a standby notices")
+            running.signal("b", signal.SIGTERM)
+            assert running.status("b") == 0
+            assert not running.leads("c"), "nobody can know"
+        running.until_leads("c")
+
+
+def test_a_standby_whose_session_stands_still_leads_when_it_is_its_turn(
     postgres: Postgres, tmp_path: Path
 ) -> None:
-    url = postgres.new_database()
-    with coordinators(url, tmp_path, "a", workers=0) as running:
-        session = lease_session(running)
+    with coordinators(postgres.new_database(), tmp_path, "a", workers=0) as running:
+        before = sessions(running.url)
         running.start("b")
-        os.kill(session, signal.SIGSTOP)
-        try:
-            assert running.status("a") == LOST_STATUS
+        until(lambda: len(sessions(running.url)) > len(before), "the standby has asked who leads")
+        (its,) = set(sessions(running.url)) - set(before)
+        with stopped(its):
+            until(lambda: "it has not answered" in running.log("b"), "it notices")
+            running.signal("a", signal.SIGKILL)
             running.until_leads("b")
-        finally:
-            os.kill(session, signal.SIGCONT)
-        assert "this coordinator has lost its lease, it could not be renewed in time" in running.log("a")
 
 
-def lease_session(running: Coordinators) -> int:
-    """The process of the server behind the lease of the only coordinator: the first that took the lock."""
-    with psycopg.connect(running.url) as connection:
-        query = """SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
-                   WHERE datname = current_database() AND locktype = 'advisory'
-                   ORDER BY backend_start LIMIT 1"""
-        ((session,),) = connection.execute(query).fetchall()
-    return int(session)
+def test_a_leader_whose_sessions_stand_still_goes_on_with_others(
+    postgres: Postgres, slow_data: Path, reference: str, tmp_path: Path
+) -> None:
+    with (
+        coordinators(postgres.new_database(), tmp_path, "a", ttl_s=18.0) as running,
+        running.client() as client,
+    ):
+        of_lease, of_store = sessions(running.url)
+        job = submit(client, slow_data)
+        until_round(job.watch(), 10)
+        with stopped(of_store):
+            until(lambda: "the database is back" in running.log("a"), "it writes on another connection")
+            assert completed(job) == reference
+            with stopped(of_lease):
+                until(
+                    lambda: "the lease is renewed again" in running.log("a"), "it is renewed on another one"
+                )
+                assert running.leads("a")
+        last = submit(client, slow_data)
+        until_round(last.watch(), 10)
+        with stopped(*sessions(running.url)):
+            running.signal("a", signal.SIGTERM)
+            assert running.status("a") in (0, LOST_STATUS), "it can't tell whether it let go"
+            assert "has not answered" in running.log("a")
 
 
 def test_a_leader_without_its_database_stops_and_one_that_waited_goes_on_when_it_is_back(

@@ -3,16 +3,20 @@
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from builders.certificates import cluster_tls, folder_of, issued, now, serial_of, variables
+from builders.durable import until
+from builders.guarded import guarded
 from builders.proxy import proxy_to
 from builders.shell import GRADLOOM, Shell, running_up
 from gradloom import LocalCluster
@@ -24,6 +28,7 @@ from gradloom.tls import ClusterTls, TlsFiles
 pytestmark = pytest.mark.system
 
 LIMIT_S = 60.0
+ROOT = Path(__file__).parents[2]
 COORDINATOR = str(Path(sys.executable).with_name("gradloom-coordinator"))
 WORKER = str(Path(sys.executable).with_name("gradloom-worker"))
 
@@ -225,6 +230,36 @@ def test_a_client_of_another_authority_is_told_what_is_wrong(secured: LocalClust
         pytest.raises(NotTrusted, match="an authority that"),
     ):
         client.jobs()
+
+
+def test_whoever_is_refused_in_the_handshake_can_be_found_in_the_log(
+    tls: ClusterTls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (ROOT / "docs" / "tls.md").read_text().splitlines()
+    (find,) = [line.strip() for line in lines if line.startswith("    grep ")]
+    strangers = cluster_tls(tmp_path / "strangers")
+    monkeypatch.setenv("GRPC_TRACE", "handshaker")
+    with guarded(tmp_path) as cluster:
+        cluster.start(tls.coordinator, asks_tokens=False)
+        context = ssl.create_default_context(cafile=tls.client.ca)
+        context.load_cert_chain(strangers.client.cert, strangers.client.key)
+        host, _, port = cluster.address.rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), LIMIT_S) as plain,
+            context.wrap_socket(plain, server_hostname=host) as wrapped,
+        ):
+            ours = f"peer_address=ipv4:127.0.0.1:{wrapped.getsockname()[1]}"
+            with suppress(ssl.SSLError):  # until it hangs up: our certificate comes last
+                wrapped.recv(1)
+        until(lambda: ours in cluster.log("coordinator").partition("error=UNKNOWN")[2], "it is written")
+        assert (
+            "Handshake failed with error SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
+            "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate\n"
+        ) in cluster.log("coordinator")
+        found = subprocess.run(
+            find, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S
+        )
+        assert found.stdout.split() == ["OPENSSL_internal:CERTIFICATE_VERIFY_FAILED", ours]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

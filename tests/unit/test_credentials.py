@@ -116,6 +116,17 @@ async def test_plain_text_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch)
             proxy.accept()
 
 
+def test_a_worker_knows_when_its_certificate_ends_also_once_it_is_renewed(
+    tls: ClusterTls, tmp_path: Path
+) -> None:
+    line = Line(WorkerSettings(tls=tls.worker))
+    before = line.certificate_ends_at()
+    assert before == Certificates(tls.worker).newest().valid_until.timestamp()
+    issued(tmp_path / "certs", "worker", "worker", days=30.0)
+    assert before - line.certificate_ends_at() == pytest.approx(60 * 86400, abs=3600)
+    assert Line(WorkerSettings()).certificate_ends_at() == 0
+
+
 async def test_certificates_that_are_not_accepted_are_named(tls: ClusterTls, tmp_path: Path) -> None:
     stranger = cluster_tls(tmp_path / "other").client
     bundle = tmp_path / "both.pem"  # the stranger trusts us, and we don't trust it

@@ -13,6 +13,7 @@ from gradloom.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from gradloom.roles import Role, role_named
 from gradloom.settings import read_token
 from gradloom.tokens import TokenBook
+from gradloom.whole_files import alone
 
 NOW = 1_700_000_000.0
 
@@ -233,9 +234,9 @@ def test_of_several_who_write_at_once_none_loses_what_another_wrote(tmp_path: Pa
 def test_whoever_holds_it_for_too_long_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_file, "LOCK_LIMIT_S", 0.05)
+    monkeypatch.setattr("gradloom.whole_files.LOCK_LIMIT_S", 0.05)
     path = tmp_path / "tokens.json"
-    with token_file._alone(path), pytest.raises(Conflict, match="another process has been changing"):
+    with alone(path), pytest.raises(Conflict, match="another process has been changing"):
         token_file.change(path, added)
 
 

@@ -8,7 +8,7 @@ import grpc
 from gradloom.addresses import Rotation, addresses_of
 from gradloom.channels import trouble_with
 from gradloom.connection import TOKEN_KEY
-from gradloom.credentials import Certificates, open_aio_channel
+from gradloom.credentials import Certificates, expiry_of, open_aio_channel
 from gradloom.settings import WorkerSettings, read_token
 from gradloom.tls import check_target, leaves_the_machine
 from gradloom.wire import MAX_MESSAGE_BYTES
@@ -69,6 +69,10 @@ class Line:
         """A channel of its own."""
         material = None if self._certificates is None else self._certificates.newest()
         return open_aio_channel(self.address, material, CHANNEL_OPTIONS)
+
+    def certificate_ends_at(self) -> float:
+        """When the certificate ends that the next channel would show, since the epoch; 0 = plain text."""
+        return expiry_of(self._certificates)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What is shown with every call: the token, read anew, for it may have been replaced. Raises InvalidInput."""

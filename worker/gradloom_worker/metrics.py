@@ -4,7 +4,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -33,12 +33,20 @@ STATM = Path("/proc/self/statm")
 class WorkerMetrics(Collector):
     """The worker's own registry, and what it counts."""
 
-    def __init__(self, name: str, store: ShardStore, phases: PhaseClock, answers: Answers) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: ShardStore,
+        phases: PhaseClock,
+        answers: Answers,
+        certificate_ends_at: Callable[[], float],
+    ) -> None:
         self.registry = CollectorRegistry()
         for process in (ProcessCollector, PlatformCollector, GCCollector):
             process(registry=self.registry)
         self._worker = name
         self._store, self._phases, self._answers = store, phases, answers
+        self._certificate_ends_at = certificate_ends_at
         self._limit_bytes = memory_bytes()
         self._rows = 0
         self._outcomes = Counter[str]()
@@ -109,6 +117,12 @@ class WorkerMetrics(Collector):
         cpu_s = time.process_time()
         yield self._plain(CounterMetricFamily, "worker_cpu_seconds", "CPU time of the process.", cpu_s)
         yield self._plain(GaugeMetricFamily, "worker_shard_bytes", "Memory that shards take.", store.nbytes)
+        yield self._plain(
+            GaugeMetricFamily,
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate ends that this process shows, renewed ones included; 0: it speaks plain text.",
+            self._certificate_ends_at(),
+        )
         yield self._memory()
         yield self._loading()
 

@@ -72,7 +72,9 @@ class WorkerRuntime:
         self.store = ShardStore(settings.cache_bytes, readable(settings))
         self._phases = PhaseClock(clock)
         self._answers = Answers()
-        self.metrics = WorkerMetrics(settings.name, self.store, self._phases, self._answers)
+        self.metrics = WorkerMetrics(
+            settings.name, self.store, self._phases, self._answers, self._line.certificate_ends_at
+        )
         self.metrics_address = metrics_address
         self.ended_because = ""
         """Known once ``run`` has ended."""

@@ -17,12 +17,12 @@ from typing import Any
 import grpc
 
 from gradloom.connection import USER_KEY
-from gradloom.errors import GradloomError, TooManyCalls, Unauthenticated
+from gradloom.errors import GradloomError, NotAllowed, TooManyCalls, Unauthenticated
 from gradloom.settings import CoordinatorSettings
 from gradloom.tls import is_loopback
 from gradloom_coordinator.access.audit import AuditLog
 from gradloom_coordinator.access.callers import CALLER, Caller
-from gradloom_coordinator.access.identity import Asks, Denied, Identity, Shown, decide, identify
+from gradloom_coordinator.access.identity import NAME, Asks, Denied, Identity, Shown, decide, identify
 from gradloom_coordinator.access.rates import OpenStreams, Rates
 from gradloom_coordinator.access.table import RULES, short
 from gradloom_coordinator.access.watched_tokens import LOOK_EVERY_S, WatchedTokens
@@ -210,6 +210,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # it has no type
             assert entry.task is not None
             entry.task.uncancel()
             await refuse(context, Unauthenticated(entry.revoked))
+        except NotAllowed as error:  # for a reason that only whoever answers can know
+            await self._refuse(context, method, Denied(NAME, error), identity)
 
     def _too_much(
         self, method: str, caller: Caller, context: Context, *, streams: bool
@@ -249,7 +251,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # it has no type
         else:
             log.warning("refused %s to %s: %s", short(method), peer, denied.error.message)
             rule = RULES.get(method)
-            if identity is not None and rule is not None and rule.changes:
+            if identity is not None and rule is not None and (rule.changes or denied.kind == NAME):
                 self._audit.write(caller, short(method), error=denied.error)
         await refuse(context, denied.error)
 

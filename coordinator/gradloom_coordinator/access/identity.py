@@ -25,6 +25,10 @@ from gradloom_coordinator.access.table import RULES, short
 MAKE_ONE = "an administrator makes one with: gradloom token create NAME --role ROLE --file FILE"
 
 
+NAME = "name"
+"""The kind of a refusal to a worker that comes under another's name."""
+
+
 class How(StrEnum):
     """How it is known who somebody is."""
 
@@ -77,7 +81,7 @@ class Denied:
     """Why a call is refused: nobody knows who calls, or they may not."""
 
     kind: str
-    """``token``, ``certificate`` or ``role``, for the metrics."""
+    """``token``, ``certificate``, ``role`` or NAME, for the metrics."""
     error: GradloomError
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from gradloom.words import bytes_text, seconds_text
+
 ROUNDS = 3
 """Rounds that are measured before the first choice."""
 AGAIN_AFTER = 100
@@ -46,23 +48,21 @@ def pick(
     """The codec for partials of so many bytes, and why; ``rest_s`` is what a round takes besides sending one."""
     elements, chosen, send_s = raw_bytes / element_bytes, "none", raw_bytes / bytes_per_s
     reason = (
-        f"{_told(raw_bytes, bytes_per_s)}: sending one takes {1000 * send_s:.3g} ms, and no codec saves much"
+        f"{_told(raw_bytes, bytes_per_s)}: sending one takes {seconds_text(send_s)}, and no codec saves much"
     )
     for rung in LADDER:
         if rung.sparse and (not sparse_suits or send_s < SENDING_SHARE * (send_s + rest_s)):
             continue
         with_codec_s = elements * (rung.wire_bytes_per_element / bytes_per_s + 4.0 / rung.bytes_per_s)
         if send_s >= MIN_GAIN * with_codec_s and send_s - with_codec_s >= MIN_SAVED_S:
-            was = 1000 * raw_bytes / bytes_per_s
             chosen, send_s = rung.codec, with_codec_s
-            reason = (
-                f"{_told(raw_bytes, bytes_per_s)}: one takes about {1000 * send_s:.3g} ms, not {was:.3g} ms"
-            )
+            times = f"{seconds_text(send_s)}, not {seconds_text(raw_bytes / bytes_per_s)}"
+            reason = f"{_told(raw_bytes, bytes_per_s)}: one takes about {times}"
     return chosen, reason
 
 
 def _told(raw_bytes: int, bytes_per_s: float) -> str:
-    return f"answers of {raw_bytes / 1e6:.3g} MB come at {bytes_per_s / 1e6:.3g} MB/s"
+    return f"answers of {bytes_text(raw_bytes)} come at {bytes_text(bytes_per_s)}/s"
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Picker:
         self, rates: Sequence[float], round_s: float, element_bytes: int, sparse_suits: bool
     ) -> tuple[str, str]:
         if not rates:
-            return "none", f"answers of {self._raw_bytes / 1e3:.3g} kB are too small for a codec to pay"
+            return "none", f"answers of {bytes_text(self._raw_bytes)} are too small for a codec to pay"
         bytes_per_s = median(rates)
         rest_s = max(0.0, round_s - self._wire_bytes / bytes_per_s)
         return pick(self._raw_bytes, element_bytes, bytes_per_s, rest_s, sparse_suits=sparse_suits)

@@ -8,12 +8,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from gradloom.data.sources.opening import filesystem
-from gradloom.data.sources.stores import check_bucket, is_local, is_object_store, make_folder
+from gradloom.data.sources.stores import check_bucket, is_object_store, write_object
 from gradloom.errors import (
     DataError,
     GradloomError,
@@ -24,7 +23,7 @@ from gradloom.errors import (
     WrongKey,
 )
 from gradloom.keys import NO_KEYS, Keyring
-from gradloom.model_file import content, decode, encode, write_atomically
+from gradloom.model_file import content, decode, encode
 from gradloom.saved import Saved
 from gradloom.schema import Schema
 from gradloom.sealing import HEADER, is_sealed, key_of, opened
@@ -79,7 +78,6 @@ class Checkpoints:
         except DataError as error:
             why = error.problem.removeprefix("can't be opened: ")
             raise InvalidInput("checkpoint_uri", f"{uri!r} can't be used: {why}") from None
-        self._is_local = is_local(self._fs)
 
     def write(self, job: JobId, checkpoint: Checkpoint, epoch: int = 0) -> Place:
         """Write one; the same round of a job takes the same place. Raises what the file system does.
@@ -89,13 +87,9 @@ class Checkpoints:
         data, checksum = to_bytes(checkpoint)
         folder = self._folder(job)
         of_epoch = f"-{epoch}" if epoch else ""
-        path = f"{folder}/round-{checkpoint.round:09d}{of_epoch}.safetensors"
-        make_folder(self._fs, folder)
-        if self._is_local:
-            write_atomically(Path(path), content(data, self._keys))
-        else:
-            self._fs.pipe_file(path, b"".join(content(data, self._keys)))
-        return Place(self._fs.unstrip_protocol(path), checksum, len(data))
+        name = f"round-{checkpoint.round:09d}{of_epoch}.safetensors"
+        write_object(self._fs, folder, name, content(data, self._keys))
+        return Place(self._fs.unstrip_protocol(f"{folder}/{name}"), checksum, len(data))
 
     def read(self, uri: str, checksum: str) -> Checkpoint:
         """One that was written. Raises CheckpointUnusable, saying why, WrongKey, and whatever the file system does.
@@ -141,6 +135,12 @@ class Checkpoints:
         """Remove a job's folder, with whatever a crash has left in it. Raises what the file system does."""
         if self._fs.exists(self._folder(job)):
             self._fs.rm(self._folder(job), recursive=True)
+
+    def jobs(self) -> set[JobId]:
+        """Those of which there is a folder. Raises what the file system does."""
+        if not self._fs.exists(self._root):
+            return set()
+        return {path.rstrip("/").rpartition("/")[2] for path in self._fs.ls(self._root, detail=False)}
 
     def _folder(self, job: JobId) -> str:
         return f"{self._root}/{job}"

@@ -23,6 +23,10 @@ ANSWER_LIMIT_S = 5
 """How long the database may take for one statement, or for a connection."""
 FEWEST_CONNECT_S = 2
 """libpq takes no shorter limit."""
+SILENCE_TIMES = 1.1
+"""Of that limit: after so long without a word a connection is given up. The server, if it runs, says more before."""
+GONE_AFTER_S = 12
+"""A coordinator whose machine does not answer for so long is dead to PostgreSQL, which lets go of its locks."""
 BUSY_PAUSE_S = 0.1
 
 
@@ -41,25 +45,44 @@ def engine_of(url: URL, answer_limit_s: float | None = None) -> Engine:
     """Connections that answer within the limit or fail; None = ANSWER_LIMIT_S. Raises InvalidInput without a driver.
 
     PostgreSQL also ends a session that stands still in the middle of a transaction for so long: a process that does
-    not run keeps nobody waiting for its locks.
+    not run keeps nobody waiting for its locks. Nor does a machine that has vanished: the server notices soon.
     """
     limit_s = ANSWER_LIMIT_S if answer_limit_s is None else answer_limit_s
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": limit_s})
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
-    limit_ms = int(1000 * limit_s)
-    connect_args = {
-        "connect_timeout": max(FEWEST_CONNECT_S, round(limit_s)),
-        "tcp_user_timeout": limit_ms,
-        "options": f"-c statement_timeout={limit_ms} -c idle_in_transaction_session_timeout={limit_ms}",
-    }
     try:
-        return create_engine(url, connect_args=connect_args)
+        engine = create_engine(url, connect_args=_limits(limit_s))
+        from gradloom_coordinator.durability.bounded_connection import connect
     except ModuleNotFoundError as error:
         raise InvalidInput(
             "store_url", f"PostgreSQL needs {error.name}; run: pip install 'gradloom[postgres]'"
         ) from None
+
+    def bounded(_: object, __: object, ___: object, arguments: dict[str, Any]) -> object:
+        return connect(limit_s * SILENCE_TIMES, arguments)
+
+    event.listen(engine, "do_connect", bounded)
+    return engine
+
+
+def _limits(limit_s: float) -> dict[str, str | int]:
+    """What libpq is told, and through it the server."""
+    limit_ms = int(1000 * limit_s)
+    server = {
+        "statement_timeout": limit_ms,
+        "idle_in_transaction_session_timeout": limit_ms,
+        "tcp_user_timeout": 1000 * GONE_AFTER_S,
+        "tcp_keepalives_idle": GONE_AFTER_S // 3,
+        "tcp_keepalives_interval": GONE_AFTER_S // 6,
+        "tcp_keepalives_count": 4,
+    }
+    return {
+        "connect_timeout": max(FEWEST_CONNECT_S, round(limit_s)),
+        "tcp_user_timeout": limit_ms,
+        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+    }
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
@@ -79,7 +102,10 @@ def take_lock(connection: Connection, name: str, *, shared: bool, patience_s: fl
         if time.monotonic() >= deadline:
             connection.close()
             how = "without a lease " if shared else ""
-            raise Conflict(f"another coordinator works {how}on {name}; stop it first")
+            raise Conflict(
+                f"another coordinator works {how}on {name}; stop it first"
+                f" (of one that has vanished nothing is left there after {GONE_AFTER_S} s)"
+            )
         time.sleep(BUSY_PAUSE_S)
     connection.commit()
 

@@ -1,6 +1,7 @@
 """Binds a coordinator to what outlives it: the folder's lock, the database, the thread that writes to it."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import IO
 
@@ -12,7 +13,10 @@ from gradloom_coordinator.leadership.leading import Leading
 from gradloom_coordinator.runtime import Coordinator
 from gradloom_coordinator.scheduling.events import ExcludeRequested
 
+log = logging.getLogger(__name__)
+
 LAST_WRITES_S = 5.0
+LET_GO_S = 2.0
 
 
 @dataclass(slots=True)
@@ -25,11 +29,15 @@ class Durable:
     writer: Writer | None = None
 
     async def close(self) -> None:
-        """Write what is queued, and let go of everything."""
+        """Write what is queued, and let go of everything; what hangs is left to the end of the process."""
+        is_free = True
         if self.writer is not None:
-            await self.writer.close(LAST_WRITES_S)
-        if self.store is not None:
-            await asyncio.to_thread(self.store.close)
+            is_free = await self.writer.close(LAST_WRITES_S)
+        if self.store is not None and is_free:  # no connection is taken from under a thread that uses it
+            try:
+                await asyncio.wait_for(asyncio.to_thread(self.store.close), LET_GO_S)
+            except TimeoutError:
+                log.error("the database %s does not let go of us", self.store.name)  # noqa: TRY400 - it says all
         self.lock.close()
 
 

@@ -8,7 +8,7 @@ not worth its time.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -175,8 +175,21 @@ class CheckpointKeeper:
 
     async def forget(self, run: JobRun) -> None:
         """Remove all checkpoints of a job that has ended; what can't be removed now is tried after a restart."""
-        if self._upkeep.pop(run.job_id, None) is None and not run.checkpoints:
-            return
+        if self._upkeep.pop(run.job_id, None) is not None or run.checkpoints:
+            await self._forget(run)
+
+    async def forget_left_over(self, ended: Sequence[JobRun]) -> None:
+        """Remove what is left of jobs that ended before a restart: files too of which nothing was written down."""
+        try:
+            left = await self._in_thread(self._checkpoints.jobs)
+        except Exception as error:  # noqa: BLE001 - each kind of file system raises errors of its own
+            log.warning("what is left in %s can't be listed: %s", self._uri, error)
+            left = set()
+        for run in ended:
+            if run.job_id in left or run.checkpoints:
+                await self._forget(run)
+
+    async def _forget(self, run: JobRun) -> None:
         try:  # in the one thread, hence after a write that is under way
             await self._in_thread(partial(self._checkpoints.remove_all, run.job_id))
         except Exception as error:  # noqa: BLE001 - each kind of file system raises errors of its own

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from gradloom import model_file
 from gradloom.data.sources.opening import filesystem
-from gradloom.data.sources.stores import is_local, make_folder, only_os_errors
-from gradloom.model_file import write_atomically
+from gradloom.data.sources.stores import only_os_errors, write_object
 from gradloom.models import Model, model_from_bytes
 from gradloom.settings import CoordinatorSettings
+from gradloom.whole_files import PUBLIC, write_whole
 from gradloom_coordinator.scheduling.events import JobId
 
 T = TypeVar("T")
@@ -53,11 +53,7 @@ class ModelFiles:
         content = path.read_bytes()
         with only_os_errors(self._shared):
             fs, folder = filesystem(self._shared)
-            make_folder(fs, folder)
-            if is_local(fs):
-                write_atomically(Path(folder) / path.name, content)
-            else:
-                fs.pipe_file(f"{folder}/{path.name}", content)
+            write_object(fs, folder, path.name, [content])
 
     def bring(self, path: Path) -> Path:
         """Have a model here that another coordinator has written; the path. Raises OSError."""
@@ -66,7 +62,7 @@ class ModelFiles:
                 fs, folder = filesystem(self._shared)
                 content = fs.cat_file(f"{folder}/{path.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content)
+            write_whole(path, content, PUBLIC)
         return path
 
     def write(self, model: Model, path: Path) -> None:

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from gradloom.wire.keeping import event_to_bytes, manifest_to_bytes, spec_to_bytes, view_to_bytes
 from gradloom_coordinator.durability import changes as c
@@ -31,7 +31,11 @@ def write(connection: Connection, changes: Iterable[c.Change]) -> None:
 
 def insert_into(connection: Connection, table: Table) -> Any:
     """An INSERT that knows ON CONFLICT, which every dialect has a class of its own for."""
-    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # slow to import, and most coordinators have no PostgreSQL
+
+    return postgresql.insert(table)
 
 
 def _write(connection: Connection, change: c.Change) -> None:

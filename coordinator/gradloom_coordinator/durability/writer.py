@@ -141,14 +141,17 @@ class Writer:
         self._queue.append(done)
         return done
 
-    async def close(self, limit_s: float) -> None:
-        """Write what is queued, for at most so long, and end."""
+    async def close(self, limit_s: float) -> bool:
+        """Write what is queued, for at most so long, and end; False if the thread still waits for the database."""
         self._closing.set()
         self._hurry.set()
         self._news.set()
         await asyncio.to_thread(self._thread.join, limit_s)
         if self._thread.is_alive():
-            log.error("%d changes were not written: %s", len(self._queue), self.trouble or "no time was left")
+            silent = f"the database {self._store.name} did not answer for {limit_s:g} s"
+            log.error("the last changes were not written: %s", self.trouble or silent)
+            return False
+        return True
 
     # ---- in the thread
 

@@ -1,8 +1,8 @@
 """Keeps the lease of a coordinator that leads, and ends its rule in time when it can't.
 
 A thread of its own renews: neither a busy event loop nor a slow database's writer delays it. A second one watches the
-clock, for the first may wait without end for a database that takes a statement and never answers. They only tell that
-the lease is lost; whether it still holds is asked of the clock (``why_not``), by every call that comes in.
+clock, for the first may still wait for a database that does not answer when the time is over. They only tell that the
+lease is lost; whether it still holds is asked of the clock (``why_not``), by every call that comes in.
 """
 
 import logging
@@ -126,8 +126,10 @@ class Leading:
         self._released = True
 
     def _after_failure(self, trouble: str) -> float:
+        is_first = not self._trouble
         self._say(trouble)
-        return self._tenure.ttl_s * RETRY_SHARE
+        # it may be the connection alone, and there is time for another one
+        return 0.0 if is_first else self._tenure.ttl_s * RETRY_SHARE
 
     # ---- in either
 

@@ -1,7 +1,8 @@
 """The lease in PostgreSQL: one row, taken and renewed in short transactions on a connection of its own.
 
-Everything here blocks, each statement for less than a third of the lease's time. The connection also holds a share of
-the lock that a coordinator without a lease takes for itself alone: the two kinds never work on one database together.
+Everything here blocks, each statement for little more than a third of the lease's time. The connection also holds a
+share of the lock that a coordinator without a lease takes for itself alone: the two kinds never work on one database
+together.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gradloom.errors import InvalidInput, Unavailable
 from gradloom_coordinator.durability import tables as t
-from gradloom_coordinator.durability.databases import Fenced, engine_of, first_line, make_tables, take_lock
+from gradloom_coordinator.durability.databases import (
+    ANSWER_LIMIT_S,
+    Fenced,
+    engine_of,
+    first_line,
+    make_tables,
+    take_lock,
+)
 from gradloom_coordinator.durability.store_changes import insert_into
 from gradloom_coordinator.leadership.lease import RENEWALS, Acquire, Lease, Tenure, Wait, bid
 
@@ -38,7 +46,7 @@ class LeaseTable:
                 f"{self.name} can't be shared by coordinators; store_url must name a PostgreSQL database",
             )
         self._holder, self._address, self._ttl_s = holder, address, ttl_s
-        self._engine = engine_of(url, answer_limit_s=ttl_s / RENEWALS)
+        self._engine = engine_of(url, answer_limit_s=min(ttl_s / RENEWALS, ANSWER_LIMIT_S))
         self._connection: Connection | None = None
 
     def prepare(self) -> None:

@@ -11,6 +11,8 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,11 +27,22 @@ from gradloom_coordinator.leadership.gate import Closed
 from gradloom_coordinator.leadership.leading import Leading, since_boot
 from gradloom_coordinator.leadership.lease import Tenure
 from gradloom_coordinator.leadership.lease_table import LeaseTable
-from gradloom_coordinator.listening import SERVICES, Addresses, bind, options_for, serve_metrics
+from gradloom_coordinator.listening import (
+    SERVICES,
+    Addresses,
+    bind,
+    certificates_of,
+    options_for,
+    serve_metrics,
+)
 
 log = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
 GRACE_S = 0.2
+STOP_LIMIT_S = 1.0
+"""What one that is told to stop gives the database to finish its sentence: it may just have made it the leader."""
 DATABASE_PAUSE_S = 1.0
 NO_DATABASE = "standby; the database can't be reached"
 """What callers are told, who may be strangers; the log says which, and why."""
@@ -51,8 +64,9 @@ class Standby:
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         server.add_generic_rpc_handlers((Closed(lambda: self.why),))
-        port = bind(server, self.settings)
-        metrics_address, stop_metrics = serve_metrics(_not_leading(), self.settings)
+        certificates = certificates_of(self.settings)
+        port = bind(server, self.settings, certificates)
+        metrics_address, stop_metrics = serve_metrics(_not_leading(), self.settings, certificates)
         await health_servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
         for service in ("", *SERVICES):
             await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -74,27 +88,31 @@ class Standby:
         settings = self.settings
         url = store_url(settings.store_url, settings.data_dir)
         table = LeaseTable(url, uuid.uuid4().hex, advertised(settings), settings.lease_ttl_s)
-        prepared = leads = False
+        prepared = in_use = False
         try:
             while not stop.is_set():
                 try:
                     if not prepared:
-                        await asyncio.to_thread(table.prepare)
+                        await _unless(stop, table.prepare)
                         prepared = True
-                    answer = await asyncio.to_thread(table.bid, clock())
+                    answer = await _unless(stop, partial(table.bid, clock()))
+                except _GaveUp:
+                    in_use = True
+                    log.warning("the database %s does not answer; this standby ends without it", table.name)
+                    return None
                 except Unavailable as error:
                     self._say(NO_DATABASE, error.message)
                     await _pause(stop, DATABASE_PAUSE_S)
                     continue
                 if isinstance(answer, Tenure):
                     log.info("%s; this coordinator leads now, epoch %d", answer.because, answer.epoch)
-                    leads = True
+                    in_use = True
                     return Leading(table, answer, on_lost, clock)
                 self._say(answer.reason)
                 await _pause(stop, answer.for_s)
             return None
         finally:
-            if not leads:
+            if not in_use:
                 table.close()
 
     def _say(self, why: str, because: str = "") -> None:
@@ -126,6 +144,26 @@ def _not_leading() -> CollectorRegistry:
     PlatformCollector(registry=registry)
     Gauge("gradloom_coordinator_leader", "1: this coordinator decides.", registry=registry).set(0.0)
     return registry
+
+
+class _GaveUp(Exception):
+    """We were told to stop, and a thread still waits for the database."""
+
+
+async def _unless(stop: asyncio.Event, ask: Callable[[], R]) -> R:
+    """What the database says in a thread; _GaveUp if it has not by STOP_LIMIT_S after ``stop``."""
+    asking = asyncio.ensure_future(asyncio.to_thread(ask))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            await asyncio.wait({asking}, timeout=STOP_LIMIT_S)
+        if asking.done():
+            return asking.result()
+        raise _GaveUp
+    finally:
+        stopping.cancel()
+        asking.cancel()
 
 
 async def _pause(stop: asyncio.Event, for_s: float) -> None:

@@ -133,7 +133,7 @@ class CoordinatorMetrics(Collector):
             self.measures.command_seconds.observe(seconds, command)
 
     def not_allowed(self, reason: str) -> None:
-        """A call was refused for who made it: ``session``, ``token``, ``certificate`` or ``role``."""
+        """A call was refused for who made it: ``session``, ``token``, ``certificate``, ``role`` or ``name``."""
         self.measures.auth_failures.add(reason)
 
     def checkpoint_written(self, seconds: float, byte_length: int) -> None:

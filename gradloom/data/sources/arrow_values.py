@@ -3,7 +3,6 @@
 No I/O. A missing value becomes NaN among numbers and None among text.
 """
 
-import re
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 
 from gradloom.data.manifest import Columns
 from gradloom.data.preparation import label_text
+from gradloom.data.sources.cells import is_number, not_numeric
 from gradloom.data.sources.source import Kind, Part
 from gradloom.errors import DataError
 
 TRANSPOSED_ROWS = 256
-
-_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 
 
 def kind_of(type_: Any) -> Kind:
@@ -77,14 +75,6 @@ def _transposed(by_column: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def not_numeric(name: str, type_name: str, uri: str) -> DataError:
-    """The refusal of a feature that is not a number."""
-    return DataError(
-        f"column {name!r}",
-        f"is {type_name} in {uri}, not a number; leave it out with --features, or encode it first",
-    )
-
-
 def parse_labels(column: Any) -> NDArray[Any]:
     """Text cells as a target: float64 if every cell is a number, else text.
 
@@ -103,11 +93,6 @@ def parse_labels(column: Any) -> NDArray[Any]:
         lookup = _objects([*(label_text(value) for value in values), None])
     labels: NDArray[Any] = lookup[encoded.indices.fill_null(len(values)).to_numpy()]
     return labels
-
-
-def is_number(text: str) -> bool:
-    """Whether a label reads as a number."""
-    return _NUMBER.fullmatch(text) is not None
 
 
 def _number_or_text(text: str) -> float | str:

@@ -15,7 +15,8 @@ import pyarrow.csv as pa_csv
 
 from gradloom.data.allowed import EVERYTHING, DataAllowed
 from gradloom.data.manifest import Columns, DataFile, Piece
-from gradloom.data.sources.arrow_values import columns_read, is_number, kind_of, parse_labels, part_of
+from gradloom.data.sources.arrow_values import columns_read, kind_of, parse_labels, part_of
+from gradloom.data.sources.cells import is_number
 from gradloom.data.sources.csv_rows import row_starts
 from gradloom.data.sources.opening import blocks, fingerprint, open_file, read_exactly, size_of
 from gradloom.data.sources.row_index import RowIndex, RowIndexBuilder

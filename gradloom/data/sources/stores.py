@@ -5,8 +5,9 @@ No request is made here but through the file that is read; nothing here knows a 
 
 import errno
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fsspec.config import conf
@@ -15,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from gradloom.data.allowed import OBJECT_STORES, split_uri
 from gradloom.data.upload_names import is_upload
 from gradloom.errors import DataError, DataUnreachable, GradloomError, StorageAway
+from gradloom.whole_files import PUBLIC, write_whole
 
 _BLOCK_BYTES = 8 << 20
 _REQUEST = {
@@ -84,6 +86,16 @@ def make_folder(fs: Any, path: str) -> None:
     """
     if not is_object_store(fs):
         fs.makedirs(path, exist_ok=True)
+
+
+def write_object(fs: Any, folder: str, name: str, content: Iterable[bytes]) -> None:
+    """Write a file or an object, whole or not at all; its folder is made. Raises what the file system does."""
+    make_folder(fs, folder)
+    path = f"{folder}/{name}"
+    if is_local(fs):
+        write_whole(Path(path), content, PUBLIC)
+    else:
+        fs.pipe_file(path, b"".join(content))
 
 
 def check_bucket(fs: Any, path: str, uri: str) -> None:

@@ -1,13 +1,11 @@
 """svmlight / libsvm text: ``label index:value ...``, sparse in the file, dense in memory.
 
 A feature is named by the index that the file writes for it, so that the same name means the same feature in
-every file, however few of its indices a file happens to hold. scikit-learn parses the lines; it is imported only
-when such a file is read.
+every file, however few of its indices a file happens to hold.
 """
 
-import io
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,8 @@ from gradloom.data.manifest import Columns, DataFile, Piece
 from gradloom.data.sources.opening import blocks, fingerprint, open_file, read_range, size_of
 from gradloom.data.sources.row_index import RowIndexBuilder
 from gradloom.data.sources.source import Column, FileScan, Part
-from gradloom.errors import DataError, InvalidInput
+from gradloom.data.sources.svmlight_rows import SparseRows, parse_rows
+from gradloom.errors import DataError
 
 TARGET = Column("target", "numeric", "float")
 _NEWLINE, _COMMENT = b"\n"[0], b"#"[0]
@@ -36,12 +35,11 @@ class SvmlightSource:
         with open_file(uri, allowed) as file:
             for lines, offset in _whole_lines(blocks(file, 0)):
                 starts = _row_starts(lines)
-                parsed, _ = _parse(lines, uri)
-                assert parsed.shape[0] == len(starts), (
-                    f"{uri}: {parsed.shape[0]} rows at {len(starts)} places"
-                )
+                parsed = _parse(lines, uri)
+                n = len(parsed.labels)
+                assert n == len(starts), f"{uri}: {n} rows at {len(starts)} places"
                 index.add(starts + offset)
-                if parsed.nnz:
+                if len(parsed.indices):
                     ends += [int(parsed.indices.min()), int(parsed.indices.max())]
             size = size_of(file)
             return FileScan(
@@ -56,16 +54,17 @@ class SvmlightSource:
 
     def read(self, file: DataFile, piece: Piece, columns: Columns, allowed: DataAllowed = EVERYTHING) -> Part:
         """Parse the bytes of the piece and spread its rows over the named features."""
-        parsed, labels = _parse(read_range(file.uri, piece.byte_start, piece.byte_stop, allowed), file.uri)
-        rows = slice(piece.skip_rows, piece.skip_rows + piece.rows)
-        if parsed.shape[0] < rows.stop:
+        parsed = _parse(read_range(file.uri, piece.byte_start, piece.byte_stop, allowed), file.uri)
+        stop = piece.skip_rows + piece.rows
+        if len(parsed.labels) < stop:
             raise DataError(file.uri, f"holds too few rows from row {piece.row_start} on")
         wanted = columns.features if columns.weight is None else (*columns.features, columns.weight)
-        values = _dense(parsed[rows], np.array([int(name) for name in wanted], dtype=np.int64))
+        rows = parsed.part(piece.skip_rows, stop)
+        values = _dense(rows, np.array([int(name) for name in wanted], dtype=np.int64))
         d = len(columns.features)
         return Part(
             X=np.ascontiguousarray(values[:, :d]),
-            y=None if columns.target is None else labels[rows].copy(),
+            y=None if columns.target is None else rows.labels.copy(),
             weight=None if columns.weight is None else values[:, d].copy(),
         )
 
@@ -99,28 +98,20 @@ def _row_starts(lines: bytes) -> NDArray[np.int64]:
     return starts[is_row]
 
 
-def _parse(lines: bytes, uri: str) -> tuple[Any, NDArray[np.float64]]:
-    """A CSR matrix whose column numbers are the indices as written, and the labels."""
+def _parse(lines: bytes, uri: str) -> SparseRows:
     try:
-        from sklearn.datasets import load_svmlight_file
-    except ImportError as error:
-        raise InvalidInput(
-            "format", "svmlight needs scikit-learn: pip install 'gradloom[sklearn]'"
-        ) from error
-    try:
-        parsed, labels = load_svmlight_file(io.BytesIO(lines), zero_based=True, dtype=np.float64)
-    except (ValueError, OverflowError) as error:
+        return parse_rows(lines)
+    except ValueError as error:
         raise DataError(uri, f"can't be read as svmlight: {error}") from error
-    return parsed, labels
 
 
-def _dense(parsed: Any, wanted: NDArray[np.int64]) -> NDArray[np.float64]:
+def _dense(parsed: SparseRows, wanted: NDArray[np.int64]) -> NDArray[np.float64]:
     """The wanted indices as columns, in their order; an index that is absent is 0."""
     order = np.argsort(wanted)
     place = np.searchsorted(wanted[order], parsed.indices)
     known = place < len(wanted)
     known[known] = wanted[order][place[known]] == parsed.indices[known]
-    rows = np.repeat(np.arange(parsed.shape[0]), np.diff(parsed.indptr))
-    out = np.zeros((parsed.shape[0], len(wanted)))
-    out[rows[known], order[place[known]]] = parsed.data[known]
+    rows = np.repeat(np.arange(len(parsed.labels)), np.diff(parsed.starts))
+    out = np.zeros((len(parsed.labels), len(wanted)))
+    out[rows[known], order[place[known]]] = parsed.values[known]
     return out

@@ -1,7 +1,8 @@
 """What the contract suite runs: an algorithm with settings on data. Each file in ``cases`` lists its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 from gradloom.algorithms import build
 from gradloom.algorithms.algorithm import Algorithm
 from gradloom.data.shard import Rows, Shard
+from gradloom.schema import Schema
 from gradloom.tensors import Tensors
-from tests.unit.algorithms.training import Data, schema_of, shards_of, total_of
+from tests.unit.algorithms.training import Data, schema_of, shards_of, shuffled, total_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One algorithm with settings, and what its partials promise."""
 
@@ -49,18 +51,10 @@ class World:
     def __init__(
         self, case: Case, n_shards: int = 6, rounds: int | None = None, weighted: bool = False
     ) -> None:
-        given = case.data
-        rng = np.random.default_rng(0)
-        order = rng.permutation(len(given.X))
-        weight = rng.uniform(0.5, 2.0, len(order)) if weighted else None
-        self.data = Data(given.X[order], given.y[order], weight)
         self.algorithm = case.build()
-        self.schema = schema_of(self.data, self.algorithm.needs)
-        self.shards = shards_of(self.data, self.schema, n_shards)
-        self.state = self.algorithm.start(self.schema)
-        for _ in range(case.rounds if rounds is None else rounds):
-            assert self.algorithm.done(self.state) is None, f"{case} has no round left to look at"
-            self.step()
+        self.data, self.schema, shards = _prepared(case, n_shards, weighted)
+        self.shards = list(shards)
+        self.state = _state_after(case, n_shards, case.rounds if rounds is None else rounds, weighted)
 
     @property
     def message(self) -> Tensors:
@@ -80,6 +74,33 @@ class World:
             if self.algorithm.done(self.state) is not None:
                 return
             self.step()
+
+
+@lru_cache(maxsize=256)
+def _prepared(case: Case, n_shards: int, weighted: bool) -> tuple[Data, Schema, tuple[Shard, ...]]:
+    """The data in shards, which the tests of a case share: nobody can write to them."""
+    data = shuffled(case.data)
+    if weighted:
+        data = replace(data, weight=np.random.default_rng(1).uniform(0.5, 2.0, len(data.X)))
+    schema = schema_of(data, case.build().needs)
+    shards = tuple(shards_of(data, schema, n_shards))
+    for rows in (rows for shard in shards for rows in (shard.train, shard.validation, shard.test)):
+        for array in (rows.X, rows.y, rows.weight, rows.positions):
+            if array is not None:
+                array.flags.writeable = False
+    return data, schema, shards
+
+
+@lru_cache(maxsize=1024)
+def _state_after(case: Case, n_shards: int, rounds: int, weighted: bool) -> Any:
+    """A state is a value: tests may share it."""
+    _, schema, shards = _prepared(case, n_shards, weighted)
+    algorithm = case.build()
+    if not rounds:
+        return algorithm.start(schema)
+    state = _state_after(case, n_shards, rounds - 1, weighted)
+    assert algorithm.done(state) is None, f"{case} has no round left to look at"
+    return algorithm.update(state, total_of(algorithm, shards, algorithm.broadcast(state)))
 
 
 def part(rows: Rows, chosen: NDArray[np.intp] | slice) -> Rows:

@@ -18,7 +18,7 @@ from gradloom.tensors import Tensors
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     """A data set in memory."""
 
@@ -36,6 +36,12 @@ class Data:
     def _rows(self, index: int, start: int, stop: int) -> RawShard:
         weight = None if self.weight is None else self.weight[start:stop]
         return RawShard(index, start, np.ascontiguousarray(self.X[start:stop]), self.y[start:stop], weight)
+
+
+def shuffled(data: Data, seed: int = 0) -> Data:
+    """Its rows in another order: some sets come sorted."""
+    order = np.random.default_rng(seed).permutation(len(data.X))
+    return Data(np.asarray(data.X[order], np.float64), data.y[order])
 
 
 def schema_of(data: Data, needs: Needs, seed: int = 0) -> Schema:

@@ -1,66 +1,19 @@
 """Who is here, who may come back, and what each of them is told. The scheduler is the real one; there is no gRPC."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+import re
 
-import numpy as np
 import pytest
 
-from gradloom.algorithms import versions
+from builders.attended import KEY, TASK, Cluster, said
 from gradloom.canonical import Range
-from gradloom.errors import ChecksumMismatch, FrameRefused, Overloaded
-from gradloom.jobs import JobState, WorkerState
-from gradloom.settings import CoordinatorSettings
-from gradloom.v1 import tensor_pb2, worker_pb2
-from gradloom.wire.bundles import bundle_of, encode
-from gradloom.wire.frames import FrameKind, parse_frame
-from gradloom_coordinator.attendance import PACKED_BYTES, Attendance, plausible
-from gradloom_coordinator.links import Given, Incoming, WorkerLink
-from gradloom_coordinator.monitoring.metrics import CoordinatorMetrics
+from gradloom.errors import NotAllowed, Overloaded
+from gradloom.jobs import WorkerState
+from gradloom.v1 import worker_pb2
+from gradloom_coordinator.answers import plausible
+from gradloom_coordinator.links import Given
 from gradloom_coordinator.scheduling import commands as c
 from gradloom_coordinator.scheduling import events as e
 from gradloom_coordinator.scheduling.limits import Limits
-from gradloom_coordinator.scheduling.rounds import Refusal
-from gradloom_coordinator.scheduling.scheduler import Scheduler
-
-TASK = e.TaskRef("job-1", 3, Range(0, 1), 2)
-KEY = worker_pb2.TaskKey(job_id="job-1", round=3, lo=0, hi=1, attempt=2)
-
-
-@dataclass
-class Cluster:
-    """An attendance and the scheduler that it tells of what happens; time stands still unless told."""
-
-    max_workers: int = 1024
-    now: float = 100.0
-    told: list[e.Event] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.scheduler = Scheduler(Limits())
-        settings = CoordinatorSettings(max_workers=self.max_workers)
-        self.attendance = Attendance(settings, self.scheduler.state, {}, CoordinatorMetrics(), self.dispatch)
-
-    def dispatch(self, event: e.Event) -> None:
-        self.told.append(event)
-        for command in self.scheduler.handle(event, self.now):
-            if not isinstance(command, c.WakeAt):
-                self.attendance.execute(command)  # type: ignore[arg-type]
-        self.scheduler.state.check()
-
-    def join(self, name: str = "w", **hello: object) -> WorkerLink:
-        return self.attendance.join(worker_pb2.Hello(name=name, algorithms=versions(), **hello))  # type: ignore[arg-type]
-
-    def cut(self, link: WorkerLink) -> None:
-        self.attendance.leave(link, "reset", goodbye=False)
-
-    def names(self) -> list[str]:
-        return [view.worker for view in self.attendance.views(self.now)]
-
-
-def said(link: WorkerLink) -> list[worker_pb2.CoordinatorMessage]:
-    """What waits to be written to a worker's session."""
-    return [worker_pb2.CoordinatorMessage.FromString(message) for message in link.session._messages]
 
 
 @pytest.fixture
@@ -100,7 +53,7 @@ def test_numbers_that_can_t_be_true_are_not_believed(cluster: Cluster, number: f
     link = cluster.join("liar", cores=number)
     assert plausible(number) == 0.0
     times = worker_pb2.TaskTimes(load_seconds=number, compute_seconds=number, encode_seconds=number)
-    cluster.attendance.arrived(link, TASK, worker_pb2.Partial(rows=2**64 - 1, times=times), {})
+    cluster.answers.arrived(link, TASK, worker_pb2.Partial(rows=2**64 - 1, times=times), {})
     arrived = cluster.told[-1]
     assert isinstance(arrived, e.PartialArrived)
     assert arrived.times == e.TaskTimes()
@@ -143,6 +96,40 @@ def test_a_process_that_was_started_anew_has_the_name_of_its_predecessor(cluster
     assert link.worker == "w"
     assert e.WorkerLeft("w", "its process was started anew") in cluster.told
     assert cluster.names() == ["w"]
+
+
+def test_a_name_is_theirs_who_held_it_first_for_as_long_as_it_is_remembered(cluster: Cluster) -> None:
+    first = cluster.join(owner="ann")
+    words = "the name 'w' belongs to a worker of 'ann', and 'bob' can't take it; start this one with another --name"
+    with pytest.raises(NotAllowed, match=re.escape(words)):
+        cluster.join(owner="bob")
+    cluster.cut(first)
+    for hello in ({}, {"host": "h", "pid": 7}, {"resume_token": first.token}):
+        with pytest.raises(NotAllowed, match=re.escape(words)):
+            cluster.join(owner="bob", **hello)
+    assert cluster.join(owner="ann", resume_token=first.token).worker == "w"
+    assert cluster.join(owner="ann").worker == "w-2", "several of one owner are told apart"
+    with pytest.raises(NotAllowed):
+        cluster.join("w-2", owner="bob")
+    assert cluster.join("b", owner="bob").worker == "b"
+
+
+def test_a_name_that_nobody_remembers_is_anybodys(cluster: Cluster) -> None:
+    link = cluster.join(owner="ann")
+    cluster.attendance.leave(link, "bye", goodbye=True)
+    assert cluster.join(owner="bob").worker == "w"
+
+
+def test_a_name_that_is_cut_short_is_the_same_name(cluster: Cluster) -> None:
+    cluster.join("x" * 100, owner="ann")
+    with pytest.raises(NotAllowed):
+        cluster.join("x" * 101, owner="bob")
+
+
+def test_a_session_s_bulk_stream_is_its_owners(cluster: Cluster) -> None:
+    link = cluster.join(owner="ann")
+    assert cluster.attendance.link_with_token(link.token, "ann") is link
+    assert cluster.attendance.link_with_token(link.token, "bob") is None
 
 
 def test_of_two_streams_with_one_token_the_newer_counts(cluster: Cluster) -> None:
@@ -249,130 +236,8 @@ def test_commands_become_messages_for_whoever_is_here(
     assert len(said(link)) == 2, "nobody is there to hear it"
 
 
-def offer(link: WorkerLink, job: str = TASK.job) -> None:
-    partial = worker_pb2.Partial(bundle=tensor_pb2.Bundle(transfer_id=7))
-    link.incoming[7] = Incoming(TASK._replace(job=job), partial)
-
-
-def refused(link: WorkerLink) -> list[int]:
-    frames = [parse_frame(message) for message in link.bulk._control]
-    return [frame.transfer_id for frame in frames if frame.kind is FrameKind.REFUSAL]
-
-
-@pytest.mark.parametrize(
-    "stop",
-    [
-        lambda attendance: attendance.execute(c.CancelTasks("w", (TASK,), "another was faster")),
-        lambda attendance: attendance.execute(c.DropPartial("w", TASK, Refusal.DUPLICATE)),
-    ],
-    ids=["cancelled", "dropped"],
-)
-def test_a_big_partial_that_nobody_needs_is_sent_no_further(
-    cluster: Cluster, stop: Callable[[Attendance], None]
-) -> None:
-    link = cluster.join()
-    offer(link)
-    stop(cluster.attendance)
-    assert not link.incoming
-    assert refused(link) == [7]
-
-
-def test_an_answer_for_a_job_that_is_over_is_followed_by_its_release(cluster: Cluster) -> None:
-    link = cluster.join()
-    cluster.attendance.execute(c.DropPartial("w", TASK, Refusal.UNKNOWN_JOB))
-    assert [message.WhichOneof("kind") for message in said(link)] == ["welcome", "release"]
-
-
 def test_given_up_tasks_reach_the_scheduler_as_they_are_named(cluster: Cluster) -> None:
     link = cluster.join()
     cluster.attendance.given_up(link, [KEY])
     cluster.attendance.given_up(link, [])
     assert cluster.told[-2:] == [e.TasksGivenUp("w", (TASK,)), e.TasksGivenUp("w", ())]
-
-
-# ---- answers that come with their bytes
-
-OPEN = e.TaskRef("job-1", 1, Range(0, 1), 1)
-
-
-def bomb(n_bytes: int) -> tensor_pb2.Bundle:
-    """Nothing at all, which says that it is so many bytes of zeros once it is decoded."""
-    spec = tensor_pb2.TensorSpec(
-        name="gradient",
-        dtype=tensor_pb2.DTYPE_FLOAT64,
-        shape=[n_bytes // 8],
-        codec=tensor_pb2.CODEC_SPARSE,
-    )
-    bundle = bundle_of(encode({}), 1)
-    bundle.tensors.append(spec)
-    return bundle
-
-
-def with_open_round(cluster: Cluster) -> WorkerLink:
-    """A worker with the one task of a round in its hands."""
-    cluster.attendance._runs = {
-        "job-1": SimpleNamespace(broadcast=None, training=None, state=JobState.RUNNING)
-    }  # type: ignore[dict-item]
-    link = cluster.join()
-    cluster.scheduler.handle(e.JobSubmitted("job-1", "balanced"), cluster.now)
-    cluster.scheduler.handle(e.JobPlanned("job-1", (10,)), cluster.now)
-    cluster.scheduler.handle(e.RoundReady("job-1", 1), cluster.now)
-    assert OPEN in cluster.scheduler.state.workers["w"].tasks
-    return link
-
-
-def test_answers_that_nobody_wants_are_not_decoded(cluster: Cluster) -> None:
-    link = with_open_round(cluster)
-    bundle = bomb(PACKED_BYTES)
-    bundle.inline.checksum += 1
-    for task, refusal in (
-        (OPEN._replace(job="nobody's"), Refusal.UNKNOWN_JOB),
-        (OPEN._replace(round=2), Refusal.LATE),
-        (OPEN._replace(range=Range(0, 2)), Refusal.FOREIGN),
-    ):
-        assert cluster.attendance.decoded(link, task, bundle) is refusal
-    with pytest.raises(ChecksumMismatch):
-        cluster.attendance.decoded(link, OPEN, bundle)
-    cluster.attendance.arrived(link, TASK, worker_pb2.Partial(), Refusal.LATE)
-    assert isinstance(cluster.told[-1], e.PartialArrived), "the scheduler says itself what it refuses"
-
-
-def test_a_few_bytes_can_not_fill_the_memory(cluster: Cluster) -> None:
-    link = with_open_round(cluster)
-    with pytest.raises(FrameRefused, match=f"at most {PACKED_BYTES} may"):
-        cluster.attendance.decoded(link, OPEN, bomb(PACKED_BYTES + 8))
-    run = SimpleNamespace(broadcast=SimpleNamespace(raw_bytes=PACKED_BYTES))
-    cluster.attendance._runs = {"job-1": run}  # type: ignore[dict-item]
-    with pytest.raises(FrameRefused, match=f"at most {4 * PACKED_BYTES} may"):
-        cluster.attendance.decoded(link, OPEN, bomb(4 * PACKED_BYTES + 8))
-    found = cluster.attendance.decoded(link, OPEN, bundle_of(encode({"g": np.ones(3)}), 1))
-    assert isinstance(found, dict)
-    np.testing.assert_array_equal(found["g"], np.ones(3))
-
-
-def test_a_big_partial_that_would_grow_without_end_is_refused_when_it_is_offered(cluster: Cluster) -> None:
-    link = with_open_round(cluster)
-    run = SimpleNamespace(broadcast=None, collector=object(), job_id="job-1")
-    cluster.attendance._runs = {"job-1": run}  # type: ignore[dict-item]
-    bundle = bomb(PACKED_BYTES + 8)
-    bundle.transfer_id = 7
-    link.incoming[7] = Incoming(OPEN, worker_pb2.Partial(bundle=bundle))
-    cluster.attendance.execute(c.AcceptOffer("w", OPEN))
-    assert refused(link) == [7]
-    assert isinstance(cluster.told[-1], e.TaskFailed)
-
-
-# ---- uploads at the end
-
-
-async def test_a_goodbye_waits_for_uploads_that_are_wanted_and_no_longer_than_it_may(
-    cluster: Cluster,
-) -> None:
-    link = cluster.join()
-    offer(link)
-    await link.uploads_end(10.0)  # it was offered, and nobody said that it is wanted
-    link.incoming[7].upload = object()  # type: ignore[assignment]
-    await link.uploads_end(0.001)
-    assert link.incoming
-    link.refuse([TASK])
-    await link.uploads_end(10.0)

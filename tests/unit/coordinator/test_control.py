@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from builders.scheduling import Desk, cancelled, notes, sent
+from builders.stored import stored_job
 from gradloom.algorithms.algorithm import Progress
 from gradloom.errors import InvalidInput, NotFound
 from gradloom.jobs import JobState, JobView, SteeringRecord, WorkerState
@@ -126,21 +127,7 @@ def test_a_checkpoint_is_undone_by_a_later_rollback_to_an_earlier_round() -> Non
 
 
 def stored(*steering: Steered, checkpoints: tuple[CheckpointKept, ...] = ()) -> StoredJob:
-    return StoredJob(
-        job="job",
-        spec=ADAM,
-        client_token="",
-        state=JobState.RUNNING,
-        reason="",
-        created_at=1.7e9,
-        started_at=None,
-        manifest=None,
-        view=None,
-        model_path="",
-        events=(),
-        checkpoints=checkpoints,
-        steering=steering,
-    )
+    return replace(stored_job("job", ADAM), checkpoints=checkpoints, steering=steering)
 
 
 def test_changes_are_seen_at_once_but_hold_again_from_their_rounds_on() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from builders.averaging import Averaging, manifest_of, write_rows
+from builders.shards import read_shard
 from gradloom.canonical import Range
 from gradloom.data.preparation import Split
 from gradloom.data.profile import profile_shard
-from gradloom.data.reading import read_shard
 from gradloom.jobs import JobState
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.tensors import Tensors

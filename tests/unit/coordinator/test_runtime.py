@@ -3,18 +3,20 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from builders.stored import stored_job
 from gradloom.algorithms import versions
 from gradloom.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Overloaded, Unavailable
 from gradloom.jobs import JobState, Note, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.v1 import worker_pb2
-from gradloom_coordinator.durability.changes import Change, EventAdded, StoredJob
+from gradloom_coordinator.durability.changes import Change, EventAdded
 from gradloom_coordinator.runs import Hold
 from gradloom_coordinator.runtime import STALL_S, TICK_S, Coordinator
 from gradloom_coordinator.scheduling import commands as c
@@ -109,7 +111,7 @@ async def test_planning_that_takes_too_long_ends_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end = threading.Event()
-    monkeypatch.setattr("gradloom_coordinator.lifecycle.build_manifest", lambda *_, **__: may_end.wait(60))
+    monkeypatch.setattr("gradloom_coordinator.planning.build_manifest", lambda *_, **__: may_end.wait(60))
     coordinator = Coordinator(CoordinatorSettings(data_dir=tmp_path, planning_timeout_s=0.05))
     view = await coordinator.submit(spec(tmp_path), "")
     assert await ended(coordinator, view.job_id) is JobState.FAILED
@@ -272,20 +274,13 @@ async def test_an_end_that_was_durable_and_not_told_is_told_after_a_restart(tmp_
     run = coordinator.records.named(view.job_id)
     assert run.final_view is not None
     events = tuple([event async for event in run.journal.follow(0)][:-1])
-    stored = StoredJob(
-        job=run.job_id,
-        spec=run.spec,
-        client_token="",
+    stored = replace(
+        stored_job(run.job_id, run.spec),
         state=run.state,
         reason=run.reason,
         created_at=run.created_at,
-        started_at=None,
-        manifest=None,
         view=run.final_view,
-        model_path="",
         events=events,
-        checkpoints=(),
-        steering=(),
     )
     again = Coordinator(CoordinatorSettings(data_dir=tmp_path))
     again.jobs.go_on([stored])

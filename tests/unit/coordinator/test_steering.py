@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builders.stored import stored_job
 from gradloom.errors import Conflict, InvalidInput, Outdated, Unavailable, VersionMismatch
 from gradloom.jobs import JobState, JobView, Note, StateChanged
 from gradloom.settings import CoordinatorSettings
 from gradloom.specs import DataSpec, JobSpec
 from gradloom.synchrony import parse_synchrony
-from gradloom_coordinator.durability.changes import Change, Steered, StoredJob
+from gradloom_coordinator.durability.changes import Change, Steered
 from gradloom_coordinator.durability.restoring import restored_run
 from gradloom_coordinator.runs import JobRun
 from gradloom_coordinator.runtime import Coordinator
@@ -251,21 +252,7 @@ async def test_after_a_restart_the_job_goes_by_what_was_changed(run: JobRun) -> 
         Steered(run.job_id, 9, "me", 2.0, "synchrony", "bounded:3", "backup:1"),
         Steered(run.job_id, 9, "me", 2.0, "share_weight", "1.0", "0.1"),
     )
-    stored = StoredJob(
-        job=run.job_id,
-        spec=run.submitted,
-        client_token="",
-        state=JobState.RUNNING,
-        reason="",
-        created_at=1.7e9,
-        started_at=None,
-        manifest=None,
-        view=None,
-        model_path="",
-        events=(),
-        checkpoints=(),
-        steering=steering,
-    )
+    stored = replace(stored_job(run.job_id, run.submitted), steering=steering)
     again = restored_run(stored, 1.7e9, 1.0)
     assert (again.spec.synchrony, again.spec.share_weight) == ("backup:1", 0.1)
     assert again.submitted == run.submitted

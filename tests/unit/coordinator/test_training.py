@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from builders.averaging import Averaging, manifest_of, write_rows
+from builders.shards import read_shard
 from gradloom.algorithms.algorithm import Progress
 from gradloom.data.planning import build_manifest
 from gradloom.data.preparation import Split, prepare
 from gradloom.data.profile import merge_profiles, profile_shard
-from gradloom.data.reading import read_shard
 from gradloom.errors import DataError, InvalidInput
 from gradloom.steps import Step
 from gradloom.tensors import Tensors, sum_tensors

@@ -12,7 +12,7 @@ from gradloom.data.allowed import EVERYTHING, DataAllowed, allowed, given_roots,
 from gradloom.data.manifest import Columns, DataFile, Piece
 from gradloom.data.planning import build_manifest, expand
 from gradloom.data.reading import read_rows
-from gradloom.data.sources import SOURCES
+from gradloom.data.sources import FORMATS, source_of
 from gradloom.data.sources.opening import open_file
 from gradloom.errors import DataError, DataNotAllowed, InvalidInput
 
@@ -219,14 +219,14 @@ def test_a_root_may_itself_be_a_link(tmp_path: Path, places: tuple[Path, Path, D
         assert file.read(1) == b"a"
 
 
-@pytest.mark.parametrize("format_", sorted(SOURCES))
+@pytest.mark.parametrize("format_", FORMATS)
 def test_every_format_asks_before_it_opens(
     format_: str, places: tuple[Path, Path, DataAllowed], tmp_path: Path
 ) -> None:
     inside, outside, rule = places
     (inside / "link").symlink_to(outside / "x.csv")
     file = DataFile(str(inside / "link"), format_, 1, 8, "")
-    for source in (SOURCES[format_],):
+    for source in (source_of(format_),):
         with pytest.raises(DataNotAllowed):
             source.scan(file.uri, rule)
         with pytest.raises(DataNotAllowed):

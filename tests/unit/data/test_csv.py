@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import iterate_raw, read_shard
+from gradloom.data.reading import iterate_raw
 from gradloom.data.sources.csv_rows import row_starts
 from gradloom.data.sources.csv_text import CsvSource
 from gradloom.errors import DataError

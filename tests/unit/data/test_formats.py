@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import dump_svmlight_file, load_breast_cancer
 
+from builders.shards import read_shard
 from gradloom.data.manifest import Manifest
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import iterate_raw, read_shard
+from gradloom.data.reading import iterate_raw
 from gradloom.data.shard import RawShard
 
 Matrix = NDArray[np.float64]

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import read_shard
 from gradloom.errors import DataError, InvalidInput
 
 LIMIT_BYTES = 16 << 20

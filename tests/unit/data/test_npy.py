@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import read_shard
 from gradloom.errors import DataError, InvalidInput
 
 

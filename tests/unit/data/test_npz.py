@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import read_shard
 from gradloom.errors import DataError
 
 X = np.array([[0.0, 1.5, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, -4.0, 3.0]])

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import iterate_raw, read_shard
+from gradloom.data.reading import iterate_raw
 from gradloom.errors import DataError
 
 

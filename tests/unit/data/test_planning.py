@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest, default_shard_count, expand
-from gradloom.data.reading import iterate_raw, read_shard
+from gradloom.data.reading import iterate_raw
 from gradloom.data.sources import source_for
 from gradloom.errors import DataError, InvalidInput
 

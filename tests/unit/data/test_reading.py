@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builders.shards import read_shard
 from gradloom.data.manifest import Manifest
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import check_fingerprints, iterate_raw, read_shard
+from gradloom.data.reading import check_fingerprints, iterate_raw
 from gradloom.errors import DataError, ShardChanged
 
 

@@ -1,17 +1,23 @@
 """svmlight: sparse text made dense, with features named by the index that the file writes."""
 
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import iterate_raw, read_shard
+from gradloom.data.reading import iterate_raw
 from gradloom.data.sources.svmlight import SvmlightSource
-from gradloom.errors import DataError, InvalidInput
+from gradloom.data.sources.svmlight_rows import parse_rows
+from gradloom.errors import DataError
 
 ONE_BASED = "+1 1:0.5 3:2 # a comment\n\n  # only a comment\n-1 2:1\n   \n+1\n-1 qid:7 3:-4"
 
@@ -71,9 +77,16 @@ def test_a_dense_shard_beyond_2_gib_is_refused_before_anything_is_allocated(tmp_
     ("text", "problem"),
     [
         ("1 5:1 2:1\n", "can't be read as svmlight: .*sorted"),
-        ("a 1:1\n", "can't be read as svmlight: could not convert"),
-        ("1 -1:1\n", "can't be read as svmlight: Invalid index"),
-        ("1 99999999999:1\n", "can't be read as svmlight: value too large"),
+        ("1 2:1 2:1\n", "can't be read as svmlight: .*each once"),
+        ("a 1:1\n", "can't be read as svmlight: 'a' is no number"),
+        ("1 1.5:1\n", "can't be read as svmlight: '1.5' is no whole number"),
+        ("1 1:+-1\n", "can't be read as svmlight: a number has two signs"),
+        ("1 -1:1\n", r"can't be read as svmlight: the index -1 is not allowed; it must lie in \[0, "),
+        ("1 99999999999:1\n", "can't be read as svmlight: the index 99999999999 is not allowed"),
+        ("1 1:1 2\n", "can't be read as svmlight: a row is a label and then words of the form index:value"),
+        ("1 1:\n", "can't be read as svmlight: a row is a label and then"),
+        ("1 1:2:\n", "can't be read as svmlight: a ':' must stand between two numbers"),
+        ("1 1:\u00bd\n", "can't be read as svmlight: a byte beyond ASCII"),
         ("1\n-1\n", "no row holds any feature"),
         ("# nothing\n", "hold no row"),
     ],
@@ -89,14 +102,43 @@ def test_a_feature_is_named_by_its_index(tmp_path: Path, name: str) -> None:
         build_manifest([write(tmp_path / "d.svm", ONE_BASED)], features=[name])
 
 
-def test_without_scikit_learn_the_format_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(InvalidInput, match=r"svmlight needs scikit-learn: pip install 'gradloom\[sklearn\]'"):
-        build_manifest([write(tmp_path / "d.svm", ONE_BASED)])
+NUMBERS = st.sampled_from(
+    ["1", "-1", "+1", "0", "2.5", ".5", "3.", "1e5", "1E-3", "1e+2", "nan", "-inf", "1e-400"]
+)
+WORDS = NUMBERS | st.floats(allow_nan=False).map(repr) | st.sampled_from(["", "a", "+-1", "0x1", "1.5.2"])
+CELLS = st.lists(st.tuples(st.integers(-1, 25), WORDS), max_size=4)
 
 
-def test_importing_the_sources_does_not_import_scikit_learn() -> None:
-    program = "import gradloom.data.planning, sys; assert 'sklearn' not in sys.modules"
+@st.composite
+def lines(draw: st.DrawFn) -> str:
+    cells = draw(CELLS)
+    if draw(st.integers(0, 9)):
+        cells = sorted(dict(cells).items())
+    query = draw(st.sampled_from(["", "", " qid:7"]))
+    rest = draw(st.sampled_from(["", "", "", " # 1:\u00bd", "#", " 5", "::", " :1", "\r"]))
+    return draw(WORDS) + query + "".join(f" {index}:{value}" for index, value in cells) + rest
+
+
+@settings(max_examples=300)
+@given(st.lists(lines() | st.sampled_from(["", " ", "# x"]), max_size=4).map("\n".join))
+def test_rows_are_read_or_refused_as_scikit_learn_does(text: str) -> None:
+    data = text.encode()
+    try:
+        expected, labels = load_svmlight_file(io.BytesIO(data), zero_based=True, dtype=np.float64)
+    except ValueError:
+        with pytest.raises(ValueError, match=re.compile(".", re.DOTALL)):
+            parse_rows(data)
+        return
+    found = parse_rows(data)
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.starts, expected.indptr)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.values, expected.data)
+
+
+def test_what_plans_and_reads_needs_neither_arrow_nor_scikit_learn_before_a_file_is_opened() -> None:
+    program = (
+        "import gradloom.data.planning, gradloom.data.reading, gradloom.steps, sys;"
+        "assert not {'sklearn', 'scipy', 'pyarrow'} & sys.modules.keys()"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)

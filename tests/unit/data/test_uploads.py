@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from builders.shards import read_shard
 from gradloom.data.planning import build_manifest
-from gradloom.data.reading import read_shard
 from gradloom.data.sources.opening import open_file
 from gradloom.data.upload_names import ColumnNames, is_upload, upload_name
 from gradloom.data.uploads import write_data

@@ -122,7 +122,7 @@ CASES: dict[str, tuple[Facts, Level, str, str]] = {
     "unwritable": (storage(problem="Permission denied"), Level.BAD, "Permission denied", "--data-dir"),
     "full": (storage(free_bytes=2**20), Level.BAD, "only 1.0 MiB free", "make room"),
     "nearly-full": (storage(free_bytes=2**30), Level.WARN, "only 1.0 GiB free", "make room"),
-    "slow-disk": (storage(bytes_per_s=1e6), Level.WARN, "writes 1.0 MB/s", "--checkpoint-every"),
+    "slow-disk": (storage(bytes_per_s=1e6), Level.WARN, "writes 1 MB/s", "--checkpoint-every"),
     "database": (
         replace(GOOD, store=StorageFact("--store-url", "postgresql://db", "connection refused")),
         Level.BAD,

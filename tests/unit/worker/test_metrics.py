@@ -18,7 +18,7 @@ class Page:
         self.now = 0.0
         self.store = ShardStore(1000)
         self.phases = PhaseClock(lambda: self.now)
-        self.metrics = WorkerMetrics(name, self.store, self.phases, Answers())
+        self.metrics = WorkerMetrics(name, self.store, self.phases, Answers(), lambda: 1.7e9)
 
     def samples(self) -> Samples:
         return {
@@ -35,6 +35,10 @@ def test_it_begins_at_0_under_the_name_it_wished_for() -> None:
     assert found["shard_cache_total", ("wished", "evict")] == 0
     assert found["grpc_stream_reconnects_total", ("wished", "UNAVAILABLE")] == 0
     assert {labels[0] for _, labels in found} == {"wished"}
+
+
+def test_it_says_when_its_certificate_ends() -> None:
+    assert Page().samples()["tls_certificate_expiry_timestamp_seconds", ("wished",)] == 1.7e9
 
 
 def test_it_goes_by_the_name_that_the_coordinator_gave_it() -> None:

@@ -146,6 +146,19 @@ class Doing(Averaging):
         return next(self.things)()
 
 
+class LongTask:
+    """A task that computes until it may end."""
+
+    def __init__(self, partial: Tensors | None = None) -> None:
+        self.computing, self.may_end = asyncio.Event(), threading.Event()
+        self._loop, self._partial = asyncio.get_running_loop(), partial
+
+    def __call__(self) -> Tensors:
+        self._loop.call_soon_threadsafe(self.computing.set)
+        assert self.may_end.wait(2 * LIMIT_S)
+        return one() if self._partial is None else self._partial
+
+
 @pytest.fixture
 def does(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Call it with what the job's tasks do."""
@@ -314,25 +327,18 @@ async def test_a_setup_that_is_not_understood_fails_its_job_and_not_the_session(
 async def test_a_worker_whose_task_hangs_does_not_come_back_and_ends_with_3(
     coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
 ) -> None:
-    computing, may_end = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def hang() -> Tensors:
-        loop.call_soon_threadsafe(computing.set)
-        may_end.wait(2 * LIMIT_S)
-        return one()
-
-    does(hang)
+    long = LongTask()
+    does(long)
     async with asyncio.timeout(LIMIT_S), worker_of(coordinator, give_up_after_s=0.0) as running:
         talk = await coordinator.session()
         await give_job(talk, tmp_path, tasks=1)
-        await computing.wait()
+        await long.computing.wait()
         talk.end(grpc.StatusCode.ABORTED, "task 0 took too long")
         again = await coordinator.session()
         assert (await again.hear("goodbye")).reason == STILL_COMPUTING
         again.end(grpc.StatusCode.OK, "")
         assert await running == 3
-    may_end.set()
+    long.may_end.set()
     assert coordinator.all == [talk, again]
 
 
@@ -355,19 +361,12 @@ def put_off() -> Iterator[asyncio.Event]:
 async def test_a_worker_comes_back_once_the_task_that_nobody_waits_for_has_ended(
     coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None], put_off: asyncio.Event
 ) -> None:
-    computing, may_end = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def take_long() -> Tensors:
-        loop.call_soon_threadsafe(computing.set)
-        assert may_end.wait(LIMIT_S)
-        return one()
-
-    does(take_long, one)
+    long = LongTask()
+    does(long, one)
     async with worker_of(coordinator):
         talk = await coordinator.session()
         await give_job(talk, tmp_path, tasks=1)
-        await computing.wait()
+        await long.computing.wait()
         talk.end(grpc.StatusCode.ABORTED, "task 0 took too long")
         refused = await coordinator.session()
         assert (await refused.hear("goodbye")).reason == STILL_COMPUTING
@@ -375,7 +374,7 @@ async def test_a_worker_comes_back_once_the_task_that_nobody_waits_for_has_ended
         async with asyncio.timeout(LIMIT_S):
             await put_off.wait()
         assert coordinator.all == [talk, refused]
-        may_end.set()
+        long.may_end.set()
         again = await coordinator.session()
         await give_job(again, tmp_path, tasks=1)
         assert (await again.hear("partial")).task.lo == 0
@@ -388,27 +387,20 @@ async def test_after_a_break_the_answers_are_said_again_and_what_is_computed_is_
     coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
 ) -> None:
     coordinator.resumes = True
-    computing, may_end = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def take_long() -> Tensors:
-        loop.call_soon_threadsafe(computing.set)
-        assert may_end.wait(LIMIT_S)
-        return one()
-
-    does(one, take_long)
+    long = LongTask()
+    does(one, long)
     async with worker_of(coordinator):
         talk = await coordinator.session()
         await give_job(talk, tmp_path, tasks=2)
         first = await talk.hear("partial")
-        await computing.wait()
+        await long.computing.wait()
         talk.end(grpc.StatusCode.UNAVAILABLE, "reset")
         again = await coordinator.session()
         hello = coordinator.hellos[1]
         assert (hello.resume_token, hello.computing.lo) == ("t", 1)
         repeated = await again.hear("partial")
         assert (repeated.task, repeated.bundle) == (first.task, first.bundle)
-        may_end.set()
+        long.may_end.set()
         assert (await again.hear("partial")).task.lo == 1
 
 
@@ -450,23 +442,16 @@ async def test_a_cancelled_answer_is_neither_kept_nor_sent(
 async def test_tasks_that_wait_are_given_up_when_they_are_asked_for(
     coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
 ) -> None:
-    computing, may_end = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def take_long() -> Tensors:
-        loop.call_soon_threadsafe(computing.set)
-        assert may_end.wait(LIMIT_S)
-        return one()
-
-    does(take_long, one)
+    long = LongTask()
+    does(long, one)
     async with worker_of(coordinator):
         talk = await coordinator.session()
         await give_job(talk, tmp_path, tasks=3)
-        await computing.wait()
+        await long.computing.wait()
         keys = [worker_pb2.TaskKey(job_id=JOB, round=1, lo=i, hi=i + 1, attempt=1) for i in (0, 2)]
         await talk.say(take_back=worker_pb2.TakeBack(tasks=keys))
         assert [key.lo for key in (await talk.hear("given_up")).tasks] == [2]
-        may_end.set()
+        long.may_end.set()
         assert [(await talk.hear("partial")).task.lo for _ in range(2)] == [0, 1]
 
 
@@ -498,23 +483,16 @@ async def test_a_coordinator_that_never_welcomes_is_not_waited_for(
 async def test_a_worker_that_an_operator_drains_answers_gives_back_and_leaves(
     coordinator: FakeCoordinator, tmp_path: Path, does: Callable[..., None]
 ) -> None:
-    computing, may_end = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def take_long() -> Tensors:
-        loop.call_soon_threadsafe(computing.set)
-        assert may_end.wait(LIMIT_S)
-        return {"sum": np.ones(100_000)}
-
-    does(take_long)
+    long = LongTask({"sum": np.ones(100_000)})
+    does(long)
     async with worker_of(coordinator) as running:
         talk = await coordinator.session()
         await give_job(talk, tmp_path, tasks=2)
-        await computing.wait()
+        await long.computing.wait()
         await talk.say(drain=worker_pb2.Drain(reason="the machine is needed"))
         assert (await talk.hear("draining")).reason == "the machine is needed"
         assert [key.lo for key in (await talk.hear("given_up")).tasks] == [1]
-        may_end.set()
+        long.may_end.set()
         offered = (await talk.hear("partial")).bundle.transfer_id
         assert not running.done(), "its answer is not written"
         await coordinator.bulk.write(credit_frame(offered, 8))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from builders.averaging import Averaging, manifest_of, write_rows
+from builders.shards import read_shard
 from gradloom.algorithms import build
 from gradloom.algorithms.algorithm import Algorithm
 from gradloom.canonical import Range, fold
 from gradloom.data.preparation import Preparation, Split, prepare
 from gradloom.data.profile import merge_profiles, profile_shard
-from gradloom.data.reading import read_shard
 from gradloom.data.shard import Shard
 from gradloom.steps import Step
 from gradloom.tensors import Tensors, sha256, sum_tensors

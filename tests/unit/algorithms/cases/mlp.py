@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
 
 from tests.unit.algorithms.case import Case
 from tests.unit.algorithms.training import Data
@@ -11,8 +11,12 @@ from tests.unit.algorithms.training import Data
 IRIS = Data(*load_iris(return_X_y=True))
 CANCER = Data(*load_breast_cancer(return_X_y=True))
 DIABETES = Data(*load_diabetes(return_X_y=True, scaled=False))
+DIGITS = Data(*load_digits(return_X_y=True))
 
 WHOLE: Mapping[str, Any] = {"batch_size": 0, "hidden_layer_sizes": "6,4"}
+EXACT: Mapping[str, Any] = {
+    "dtype": "float64", "standardize": False, "batch_size": 0, "hidden_layer_sizes": "6,4", "patience": 0,
+}  # fmt: skip
 SMALL: Mapping[str, Any] = {"batch_size": 32, "hidden_layer_sizes": "8", "max_epochs": 3}
 CASES = (
     Case("mlp_classifier", "whole", IRIS, WHOLE),

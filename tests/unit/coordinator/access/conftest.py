@@ -13,12 +13,17 @@ import pytest
 from gradloom import token_file, tokens
 from gradloom.roles import Role
 from gradloom.settings import CoordinatorSettings
+from gradloom.v1 import cluster_service_pb2 as cluster
 from gradloom.v1 import cluster_service_pb2_grpc, job_service_pb2_grpc
+from gradloom.v1 import job_service_pb2 as jobs
 from gradloom_coordinator import server
 from gradloom_coordinator.access import guard
 
 LIMIT_S = 20.0
 CREATED = 1_700_000_000.0
+UNKNOWN, DENIED = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
+PAUSE = jobs.PauseJobRequest(job_id="job-1", reason="too hot")
+NOBODY = "gradloom_" + "x" * 43
 
 
 @dataclass
@@ -66,6 +71,17 @@ class Calls:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await method(request, metadata=self.metadata, timeout=LIMIT_S)
         return refused.value
+
+
+def watching(calls: Calls) -> Any:
+    """A stream that lasts as long as somebody listens."""
+    return calls.cluster.WatchCluster(cluster.WatchClusterRequest(), metadata=calls.metadata, timeout=LIMIT_S)
+
+
+async def all_of(stream: Any) -> None:
+    """Listen to the end."""
+    while await stream.read() is not grpc.aio.EOF:
+        pass
 
 
 async def until(condition: Callable[[], bool]) -> None:

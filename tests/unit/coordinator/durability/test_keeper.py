@@ -12,10 +12,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from builders.averaging import Averaging, manifest_of, write_rows
+from builders.shards import read_shard
 from gradloom.canonical import Range
 from gradloom.data.preparation import Split
 from gradloom.data.profile import profile_shard
-from gradloom.data.reading import read_shard
 from gradloom.errors import Unavailable
 from gradloom.jobs import JobState
 from gradloom.settings import CoordinatorSettings
@@ -396,3 +396,17 @@ async def test_nothing_is_left_of_a_job_that_has_ended(make: Callable[..., Setup
     await job.keeper.forget(job.run)
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert job.run.checkpoints == []
+
+
+async def test_what_a_crash_has_left_of_jobs_that_had_ended_is_removed_whatever_was_written_down(
+    make: Callable[..., Setup], tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    await make().keeper.forget_left_over([make().run])  # there is no folder at all
+    for name in ("job", "other"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "round-000000007.safetensors.part").write_bytes(b"half of one")
+    ended = make()
+    assert ended.run.checkpoints == []
+    await ended.keeper.forget_left_over([ended.run])
+    assert [path.name for path in folder.iterdir()] == ["other"]
