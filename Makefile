@@ -28,8 +28,17 @@ test: setup  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not containers"
 	$(BIN)/python -m pytest -m containers
 
-contract: setup  ## the algorithms' tests alone; with PYTHON=python3.12 VENV=.venv-3.12 on another Python
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests/unit/algorithms
+# What the contract needs and no more: for another Python it is installed anew each time. Byte code is left to those who
+# import it, which is a tenth of what there is, and is wanted even where PYTHONDONTWRITEBYTECODE says otherwise.
+$(VENV)/.contract: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -e $(VENV)/.ready || $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@test -e $(VENV)/.ready || $(BIN)/python -m pip install --quiet --no-compile --editable '.[coordinator,worker,sklearn]' --group test
+	@touch $@
+
+# What may depend on the interpreter: each algorithm's whole life, its file, its registration, and what it comes to.
+contract: $(VENV)/.contract  ## every algorithm's contract and reference; PYTHON=python3.12 VENV=.venv-3.12 for another Python
+	PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q $(addprefix tests/unit/algorithms/test_,contract.py equality.py registry.py)
 
 soak: setup  ## simulate SEEDS=100000 worlds on all cores; FIRST=0 is the first seed
 	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),100000)

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from builders.browsing import CHROMIUM, LIMIT_MS, opened
 from builders.dawdling import dawdle
+from builders.stillness import still_network
 from gradloom import LocalCluster
 from gradloom.children import stop
 
@@ -71,7 +72,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page of 1280 pixels; afterwards it has asked one host only and had no error in its console."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+    with still_network(), browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
         page.set_default_timeout(LIMIT_MS)
         errors: list[str] = []

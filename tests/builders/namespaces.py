@@ -6,8 +6,10 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+
+from builders.stillness import changing_network
 
 LIMIT_S = 30.0
 
@@ -28,11 +30,13 @@ class Far:
 
     def cut(self) -> None:
         """Lose everything from now on, in both directions, and tell nobody."""
-        _ip("link", "set", self.cable, "down")
+        with changing_network():
+            _ip("link", "set", self.cable, "down")
 
     def mend(self) -> None:
         """Let everything pass again."""
-        _ip("link", "set", self.cable, "up")
+        with changing_network():
+            _ip("link", "set", self.cable, "up")
 
     def slow(self, *queue: str) -> None:
         """Have ``tc`` queue what goes to and from there. Raises NotPermitted for queues that the kernel lacks."""
@@ -61,14 +65,19 @@ def far_away() -> Iterator[Far]:
     )
     _ip("netns", "add", name)
     try:
-        _ip("link", "add", cable, "type", "veth", "peer", "name", "far", "netns", name)
-        _ip("address", "add", f"{subnet}.1/24", "dev", cable)
-        _ip("link", "set", cable, "up")
-        for words in (f"address add {subnet}.2/24 dev far", "link set far up", "link set lo up"):
-            _ip("-netns", name, *words.split())
+        with changing_network():
+            _ip("link", "add", cable, "type", "veth", "peer", "name", "far", "netns", name)
+            _ip("link", "set", cable, "addrgenmode", "none")  # else an address of IPv6 comes seconds later
+            _ip("address", "add", f"{subnet}.1/24", "dev", cable)
+            _ip("link", "set", cable, "up")
+            for words in (f"address add {subnet}.2/24 dev far", "link set far up", "link set lo up"):
+                _ip("-netns", name, *words.split())
         yield Far(name, cable, f"{subnet}.1")
     finally:
-        _ip("netns", "delete", name)  # the cable goes with it
+        with changing_network():
+            with suppress(NotPermitted):  # where there is none
+                _ip("link", "delete", cable)  # at once; with the namespace it would go some time later
+            _ip("netns", "delete", name)
 
 
 def _ip(*words: str) -> None:

@@ -33,9 +33,9 @@ pytestmark = [
     ),  # rounds are few, as checks are many
 ]
 
-NETWORK = {"max_iter": 30, "learning_rate_init": 0.01}
+NETWORK = {"max_iter": 12, "learning_rate_init": 0.02}
 CLUSTERS = {"n_clusters": 2, "n_init": 2, "max_iter": 5}
-STEPS = {"max_iter": 20}
+STEPS = {"max_iter": 5}
 ESTIMATORS = [
     LinearRegression(),
     Ridge(),
@@ -43,13 +43,13 @@ ESTIMATORS = [
     ElasticNet(),
     LogisticRegression(),
     SGDClassifier(**STEPS),
-    SGDRegressor(eta0=0.05, **STEPS),
+    SGDRegressor(eta0=0.1, **STEPS),
     HuberRegressor(max_iter=5),
     PoissonRegressor(),
     LinearSVC(),
     SVC(),
     KMeans(**CLUSTERS),
-    MiniBatchKMeans(batch_size=10, **CLUSTERS),
+    MiniBatchKMeans(batch_size=20, **{**CLUSTERS, "max_iter": 2}),
     KNeighborsClassifier(n_neighbors=2),
     KNeighborsRegressor(n_neighbors=2),
     NearestNeighbors(),

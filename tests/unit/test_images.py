@@ -96,6 +96,33 @@ def test_the_three_differ_in_nothing_but_the_service() -> None:
     assert neutral("coordinator") == neutral("worker") == neutral("dashboard")
 
 
+def locked(service: str) -> dict[str, str]:
+    """Versions by package."""
+    lines = (ROOT / service / "requirements.lock").read_text()
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", lines, re.MULTILINE))
+
+
+def test_what_two_images_have_in_common_is_of_one_version() -> None:
+    versions: dict[str, set[str]] = {}
+    for service in APPS:
+        for package, version in locked(service).items():
+            versions.setdefault(package, set()).add(version)
+    assert {"numpy", "pyarrow", "scipy", "sqlalchemy", "nicegui"} <= versions.keys()
+    assert not [package for package, found in versions.items() if len(found) > 1]
+
+
+def test_no_service_brings_what_only_others_need() -> None:
+    assert not locked("worker").keys() & {"nicegui", "fastapi", "sqlalchemy", "matplotlib", "scikit-learn"}
+    assert not locked("coordinator").keys() & {"nicegui", "fastapi", "scipy", "matplotlib", "scikit-learn"}
+    assert not locked("dashboard").keys() & {
+        "pyarrow",
+        "scipy",
+        "sqlalchemy",
+        "matplotlib",
+        "prometheus-client",
+    }
+
+
 @pytest.mark.parametrize("service", APPS)
 def test_an_image_is_named_after_the_version_and_never_runs_as_root(service: str) -> None:
     text = dockerfile(service)
