@@ -22,10 +22,11 @@ demo: setup  ## train on 336,776 real flights with a local cluster
 	@$(BIN)/python examples/flights.py --out demo/flights.parquet
 	$(BIN)/gradloom train logistic --data demo/flights.parquet --target late --workers 4 --test-fraction 0.2 --out demo/flights.safetensors
 
+# More processes than cores, because many tests wait; a module with its cluster stays in one of them.
 test: setup  ## the whole test suite
 	@$(BIN)/python -m compileall -q gradloom coordinator worker dashboard tests  # once, not in each process that a test starts
 	@tests/install_packages.sh
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not containers"
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not containers"
 	$(BIN)/python -m pytest -m containers
 
 # What the contract needs and no more: for another Python it is installed anew each time. Byte code is left to those who

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from builders.durable import LIMIT_S, until
 from gradloom.client import Client, Job
+from gradloom.errors import Conflict, NotFound
 from gradloom.faults import MAX_SECONDS, Fault, FaultKind
 from gradloom.jobs import JobState, WorkerState
 
@@ -29,9 +30,12 @@ def hurry(client: Client, workers: Iterable[str] = ()) -> None:
 
 
 def _slow(client: Client, fault: Fault, workers: Iterable[str]) -> None:
-    here = (view.worker for view in client.workers() if view.state is not WorkerState.AWAY)
-    for worker in workers or here:
-        client.inject(worker, fault)
+    for worker in workers or [view.worker for view in client.workers()]:
+        try:
+            client.inject(worker, fault)
+        except (Conflict, NotFound):  # it may have been killed, which is noticed a little later
+            if worker in {view.worker for view in client.workers() if view.state is not WorkerState.AWAY}:
+                raise
 
 
 def brought_to_an_end(client: Client, job: Job, workers: Iterable[str] = ()) -> tuple[int, str]:

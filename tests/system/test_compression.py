@@ -168,8 +168,8 @@ def test_a_killed_worker_takes_its_residuals_along_and_is_counted(digits: Path, 
         job = submit(client, digits, rounds=100_000, codec="topk:0.1")
         events = job.watch(timeout_s=LIMIT_S)
         until_round(events, 20)
-        os.kill(cluster.workers[1].pid, signal.SIGKILL)
         dawdle(client)
+        os.kill(cluster.workers[1].pid, signal.SIGKILL)
         until(lambda: ledger_of(job).resets == 1, "the worker is given up")  # until then it might come back
         hurry(client)
         until_round(events, job.view().rounds + ROUNDS)
