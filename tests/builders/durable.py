@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 from gradloom import LocalCluster
 from gradloom.client import Job
@@ -17,6 +18,15 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {LIMIT_S:g} s: {what}"
         time.sleep(0.01)
+
+
+def kept_checkpoints(cluster: LocalCluster, job: Job) -> list[Path]:
+    """The files of the job's checkpoints that the database knows of, the newest first."""
+    uri = f"file:{cluster.data_dir / 'gradloom.db'}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=10.0)) as database:
+        query = "SELECT uri FROM checkpoints WHERE job = ? ORDER BY round DESC"
+        found = database.execute(query, (job.id,)).fetchall()
+    return [Path(one.removeprefix("file://")) for (one,) in found]
 
 
 def until_durable(cluster: LocalCluster, job: Job, after_round: int) -> None:

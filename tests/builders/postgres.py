@@ -105,6 +105,26 @@ def stopped(*processes: int) -> Iterator[None]:
 
 
 @contextmanager
+def stopped_at_rest(url: str, process: int) -> Iterator[None]:
+    """One of a database's sessions stands still between two transactions: nobody waits for a row that it has locked."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while True:
+        with stopped(process):
+            while _state_of(process) != "T":
+                assert time.monotonic() < deadline, f"{process} does not stop"
+            with psycopg.connect(url) as connection:
+                query = "SELECT state FROM pg_stat_activity WHERE pid = %s"
+                if connection.execute(query, (process,)).fetchone() == ("idle",):
+                    yield
+                    return
+        assert time.monotonic() < deadline, f"{process} is never at rest"
+
+
+def _state_of(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@contextmanager
 def running_postgres(binaries: Path) -> Iterator[Postgres]:
     # of its own: pytest's folders can't be entered by another user, and a socket's path must be short
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:

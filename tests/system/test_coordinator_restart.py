@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.durable import until, until_durable
+from builders.durable import kept_checkpoints, until, until_durable
 from gradloom import LocalCluster
 from gradloom.client import Client, Job
 from gradloom.jobs import JobEvent, JobState, JobView, Note, RoundCompleted, StateChanged
@@ -82,17 +82,6 @@ def until_round(events: Iterator[JobEvent], wanted: int) -> list[JobEvent]:
     raise AssertionError(f"the job ended before round {wanted}")
 
 
-def until_checkpoint(cluster: LocalCluster, job: Job, at_least: int = 2) -> list[Path]:
-    """The job's checkpoints, the newest first, once there are so many."""
-    folder = cluster.data_dir / "checkpoints" / job.id
-
-    def files() -> list[Path]:
-        return sorted(folder.glob("round-*.safetensors"), reverse=True)
-
-    until(lambda: len(files()) >= at_least, f"{job.id} has {at_least} checkpoints")
-    return files()
-
-
 def notes(events: list[JobEvent]) -> list[str]:
     return [event.what.text for event in events if isinstance(event.what, Note)]
 
@@ -149,9 +138,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_to_none_if_it_must
     job = submit(client, slow_data)
     events = job.watch()
     until_round(events, 30)
-    until_checkpoint(cluster, job)
+    until(lambda: len(kept_checkpoints(cluster, job)) > 1, "there are two")
     cluster.kill_coordinator()
-    files = until_checkpoint(cluster, job)
+    files = kept_checkpoints(cluster, job)
     if damage == "gone":
         files[0].unlink()
     else:

@@ -12,7 +12,7 @@ import pytest
 
 from builders.coordinators import Coordinators, coordinators, until_checkpoint, until_round
 from builders.durable import until
-from builders.postgres import Postgres, programs, running_postgres, sessions, stopped
+from builders.postgres import Postgres, programs, running_postgres, sessions, stopped, stopped_at_rest
 from gradloom import LocalCluster
 from gradloom.client import Client, Job
 from gradloom.errors import NotLeading
@@ -167,7 +167,7 @@ def test_a_standby_whose_session_stands_still_leads_when_it_is_its_turn(
         running.start("b")
         until(lambda: len(sessions(running.url)) > len(before), "the standby has asked who leads")
         (its,) = set(sessions(running.url)) - set(before)
-        with stopped(its):
+        with stopped_at_rest(running.url, its):
             until(lambda: "it has not answered" in running.log("b"), "it notices")
             running.signal("a", signal.SIGKILL)
             running.until_leads("b")
@@ -183,10 +183,10 @@ def test_a_leader_whose_sessions_stand_still_goes_on_with_others(
         of_lease, of_store = sessions(running.url)
         job = submit(client, slow_data)
         until_round(job.watch(), 10)
-        with stopped(of_store):
+        with stopped_at_rest(running.url, of_store):
             until(lambda: "the database is back" in running.log("a"), "it writes on another connection")
             assert completed(job) == reference
-            with stopped(of_lease):
+            with stopped_at_rest(running.url, of_lease):
                 until(
                     lambda: "the lease is renewed again" in running.log("a"), "it is renewed on another one"
                 )

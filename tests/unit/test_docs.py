@@ -173,7 +173,7 @@ def sentences(page: Path) -> str:
 @cache
 def options() -> frozenset[str]:
     """Every option of every program."""
-    found: set[str] = set()
+    found = {"--help"}
     waiting: list[Any] = [typer.main.get_command(one) for one in (*PROGRAMS.values(), *APART.values())]
     for command in waiting:
         found.update(o for param in command.params for o in (*param.opts, *param.secondary_opts))
